@@ -169,6 +169,7 @@ type Entry struct {
 	From    string  `json:"from,omitempty"` // client or server
 	Text    *string `json:"text,omitempty"`
 	Body    *int64  `json:"body,omitempty"`    // octets of a message
+	Raw     *string `json:"raw,omitempty"`     // a line that is neither command nor reply
 	Omitted int     `json:"omitted,omitempty"` // entries not kept
 }
 

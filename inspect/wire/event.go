@@ -11,10 +11,12 @@ type Event interface{ event() }
 type Command struct {
 	Time time.Time
 	N    int
-	Verb string // in upper case; empty where the line is a response within an AUTH exchange
+	Verb string // in upper case; AUTH for a response within an AUTH exchange
 	Arg  []byte // what follows the verb and its space; secrets are "***"
 	Line []byte // the line as sent, without its line end; secrets are "***"
 	Cut  int64  // octets of the line beyond MaxLine, not in Line
+
+	Response bool // the line is a response within an AUTH exchange
 }
 
 // Reply is one whole reply of the server, however many lines it has.
@@ -44,6 +46,7 @@ type BodyBegin struct {
 	Dir     Direction // who sends them
 	Via     string    // DATA, BDAT, RETR or TOP
 	Command int       // the number of the command that they belong to
+	UIDL    string    // POP3: the unique id, where it was seen
 }
 
 // Body is a run of a mail's octets, after dot-unstuffing. Lost counts those missing just before Data.
@@ -101,10 +104,18 @@ type Gap struct {
 	Lost int64
 }
 
+// Noise is a line that is neither a command nor a reply.
+type Noise struct {
+	Time time.Time
+	Dir  Direction
+	Line []byte
+}
+
 // Anomaly is something that should not be on the wire.
 type Anomaly struct {
-	Time time.Time
-	Kind string
+	Time  time.Time
+	Kind  string
+	Count int64
 }
 
 // Kinds of anomaly that parsers report.
@@ -138,4 +149,5 @@ func (*Login) event()     {}
 func (*Upgrade) event()   {}
 func (*Opaque) event()    {}
 func (*Gap) event()       {}
+func (*Noise) event()     {}
 func (*Anomaly) event()   {}

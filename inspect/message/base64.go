@@ -1,0 +1,142 @@
+package message
+
+// base64Decoder decodes base64 (RFC 2045 section 6.8) as mail programs do: octets outside of the alphabet are passed
+// over, and missing padding is no fault. After a padded group another one may begin, as where a gateway encoded in
+// pieces; but text that somebody appended is not decoded: the first octet there that is neither alphabet nor white
+// space ends the content, and so does padding that is not in one piece.
+type base64Decoder struct {
+	quad    uint32 // bits of the group so far
+	have    int    // characters of it
+	pads    int
+	broken  bool // the padding is not in one piece
+	padded  bool // a padded group was seen
+	ended   bool
+	junk    bool // octets outside of the alphabet were seen
+	torn    bool // octets are missing: pass over the rest of the line
+	raw     [64]byte
+	rawSeen int64 // octets that are no line ends
+}
+
+func (d *base64Decoder) reset() { *d = base64Decoder{} }
+
+func (d *base64Decoder) hole() { d.have, d.quad, d.pads, d.torn = 0, 0, 0, true }
+
+// writeBase64 decodes data. The first octets are kept as they are, too: see finishBase64.
+func (l *leaf) writeBase64(data []byte) {
+	d := &l.b64
+	for i := 0; d.rawSeen < int64(len(d.raw)) && i < len(data); i++ {
+		if data[i] != '\r' && data[i] != '\n' {
+			d.raw[d.rawSeen] = data[i]
+			d.rawSeen++
+		}
+	}
+	for len(data) > 0 && !d.ended {
+		n, used := d.decode(l.piece[:], data)
+		l.emit(l.piece[:n])
+		data = data[used:]
+	}
+}
+
+// decode decodes into dst as much of src as fits.
+func (d *base64Decoder) decode(dst, src []byte) (n, used int) {
+	i := 0
+	for i < len(src) && n+3 <= len(dst) && !d.ended {
+		if d.have == 0 && !d.torn {
+			for len(src)-i >= 4 && len(dst)-n >= 3 {
+				a, b, c, e := base64Values[src[i]], base64Values[src[i+1]], base64Values[src[i+2]], base64Values[src[i+3]]
+				if (a|b|c|e)&0x80 != 0 {
+					break
+				}
+				v := uint32(a)<<18 | uint32(b)<<12 | uint32(c)<<6 | uint32(e)
+				dst[n], dst[n+1], dst[n+2] = byte(v>>16), byte(v>>8), byte(v)
+				i, n = i+4, n+3
+			}
+			if i == len(src) || n+3 > len(dst) {
+				break
+			}
+		}
+		n += d.octet(dst[n:], src[i])
+		i++
+	}
+	return n, i
+}
+
+// octet takes one octet and returns how many it gave.
+func (d *base64Decoder) octet(dst []byte, c byte) int {
+	if d.torn {
+		d.torn = c != '\n'
+		return 0
+	}
+	v := base64Values[c]
+	switch {
+	case c == '=':
+		d.pad()
+		return 0
+	case v == space64:
+		d.broken = d.broken || d.pads > 0
+		return 0
+	case v&0x80 != 0:
+		d.junk = true
+		d.ended = d.padded && d.have == 0
+		return 0
+	}
+	d.pads, d.broken = 0, false
+	d.quad = d.quad<<6 | uint32(v)
+	d.have++
+	switch d.have {
+	case 2:
+		dst[0] = byte(d.quad >> 4)
+	case 3:
+		dst[0] = byte(d.quad >> 2)
+	case 4:
+		dst[0] = byte(d.quad)
+		d.have, d.quad = 0, 0
+	default:
+		return 0
+	}
+	return 1
+}
+
+func (d *base64Decoder) pad() {
+	if d.have < 2 {
+		d.junk = d.junk || !d.padded
+		return
+	}
+	if d.pads++; d.have+d.pads >= 4 {
+		d.ended = d.broken
+		d.have, d.quad, d.pads, d.padded = 0, 0, 0, true
+	}
+}
+
+// finishBase64 ends the content. Where nothing could be decoded because there is but one character, the content is
+// what was sent, as Python's email package has it.
+func (l *leaf) finishBase64() {
+	d := &l.b64
+	if d.have == 1 && l.octets == 0 && d.rawSeen < int64(len(d.raw)) {
+		l.emit(d.raw[:d.rawSeen])
+	}
+	l.damaged = l.damaged || d.junk || d.ended || d.have == 1
+}
+
+// space64 in base64Values is white space; any other value with the high bit is outside of the alphabet.
+const space64 = 0xfe
+
+// base64Values maps an octet to its six bits.
+var base64Values = [256]byte{
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0xfe, 0xff, 0xff, 0xfe, 0xff, 0xff,
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3e, 0xff, 0xff, 0xff, 0x3f,
+	0x34, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3a, 0x3b, 0x3c, 0x3d, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xff, 0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e,
+	0x0f, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xff, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28,
+	0x29, 0x2a, 0x2b, 0x2c, 0x2d, 0x2e, 0x2f, 0x30, 0x31, 0x32, 0x33, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+}

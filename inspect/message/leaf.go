@@ -1,0 +1,138 @@
+package message
+
+import (
+	"crypto/sha256"
+	"hash"
+	"strings"
+
+	"github.com/mailwire/mailwire/inspect/record"
+)
+
+// encoding is a Content-Transfer-Encoding (RFC 2045 section 6).
+type encoding uint8
+
+const (
+	unencoded encoding = iota // 7bit, 8bit, binary, and whatever nobody knows
+	inBase64
+	inQuotedPrintable
+	inUuencode
+)
+
+// maxPiece is how much decoded content is collected before it is hashed.
+const maxPiece = 3 << 10
+
+// leaf decodes the content of the part that is open.
+type leaf struct {
+	open    bool
+	listed  bool // it has its place in the list already
+	part    int  // that place, or -1
+	about   record.Part
+	octets  int64
+	hashed  bool
+	damaged bool
+	torn    bool // octets are missing: there is no digest
+	digest  hash.Hash
+
+	encoding encoding
+	b64      base64Decoder
+	qp       qpDecoder
+	uu       uuDecoder
+	piece    [maxPiece]byte // decoded, on its way to emit
+
+	inner      *scanner // of a message that is attached encoded
+	descending bool
+}
+
+// start opens the leaf for the content of e. Text that is shown inline gets no digest.
+func (l *leaf) start(e entity, enc encoding) {
+	l.open, l.listed, l.part, l.about = true, false, -1, e.Part
+	l.octets, l.damaged, l.torn, l.descending = 0, false, false, false
+	l.hashed = !strings.HasPrefix(e.Type, "text/") || e.Name != "" || e.Disposition == "attachment"
+	if l.hashed {
+		if l.digest == nil {
+			l.digest = sha256.New()
+		}
+		l.digest.Reset()
+	}
+	l.encoding = enc
+	switch enc {
+	case inBase64:
+		l.b64.reset()
+	case inQuotedPrintable:
+		l.qp.reset()
+	case inUuencode:
+		l.uu = uuDecoder{}
+	}
+}
+
+// descend says that the content is a mail.
+func (l *leaf) descend(found *findings, level int) {
+	if l.inner == nil {
+		l.inner = new(scanner)
+	}
+	l.descending = true
+	l.inner.start(found, level)
+}
+
+// drop closes the leaf and forgets it.
+func (l *leaf) drop() { l.open, l.about = false, record.Part{} }
+
+// write takes encoded content.
+func (l *leaf) write(data []byte) {
+	switch l.encoding {
+	case inBase64:
+		l.writeBase64(data)
+	case inQuotedPrintable:
+		l.writeQP(data)
+	case inUuencode:
+		l.writeUU(data)
+	default:
+		l.emit(data)
+	}
+}
+
+// emit takes decoded content.
+func (l *leaf) emit(data []byte) {
+	l.octets += int64(len(data))
+	if l.hashed && !l.torn {
+		l.digest.Write(data)
+	}
+	if l.descending {
+		l.inner.write(data)
+	}
+}
+
+// hole says that octets are missing.
+func (l *leaf) hole() {
+	if !l.open {
+		return
+	}
+	l.damaged, l.torn = true, true
+	switch l.encoding {
+	case inBase64:
+		l.b64.hole()
+	case inQuotedPrintable:
+		l.holeQP()
+	case inUuencode:
+		l.uu.hole()
+	}
+	if l.descending {
+		l.inner.hole()
+	}
+}
+
+// finish ends the content.
+func (l *leaf) finish() {
+	switch l.encoding {
+	case inBase64:
+		l.finishBase64()
+	case inQuotedPrintable:
+		l.finishQP()
+	case inUuencode:
+		l.finishUU()
+	}
+	if l.descending {
+		l.inner.close()
+		l.descending = false
+	}
+}

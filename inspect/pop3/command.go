@@ -1,0 +1,161 @@
+package pop3
+
+import (
+	"bytes"
+
+	"github.com/mailwire/mailwire/inspect/sasl"
+	"github.com/mailwire/mailwire/inspect/wire"
+)
+
+// firstTLSOctet begins a TLS record of the handshake (RFC 8446 section 5.1). No command begins with it.
+const firstTLSOctet = 0x16
+
+// attempt is a PASS or APOP command that waits for its reply.
+type attempt struct {
+	n                       int
+	mechanism, user, secret string
+}
+
+func (p *Parser) implicitTLS() {
+	p.mode = opaque
+	p.emit(&wire.Upgrade{Time: p.now, How: "implicit"})
+}
+
+// clientLine takes the next line of data: a command, or a response of an AUTH exchange.
+func (p *Parser) clientLine(data []byte) (rest []byte) {
+	if data[0] == firstTLSOctet && p.client.Empty() && p.commands == 0 {
+		p.implicitTLS()
+		return data
+	}
+	line, rest, ok := p.client.Next(data)
+	if !ok {
+		return nil
+	}
+	if p.mode == inResponse {
+		p.response(line)
+	} else {
+		p.commandLine(line)
+	}
+	return rest
+}
+
+func (p *Parser) commandLine(l wire.Line) {
+	word, arg := cutWord(l.Data)
+	verb := verbOf(word)
+	if p.resync {
+		if verb == "" {
+			p.emit(&wire.Noise{Time: p.now, Dir: wire.FromClient, Line: p.masked(l.Data)})
+			return
+		}
+		p.resync = false
+	}
+	p.settleTurn()
+	p.commands++
+	ev := wire.Command{Time: p.now, N: p.commands, Verb: verb, Arg: arg, Line: l.Data, Cut: l.Cut}
+	switch verb {
+	case "PASS": // RFC 1939 section 7: the argument is all of the rest, blanks too
+		_, secret, _ := bytes.Cut(l.Data, []byte(" "))
+		p.begin("USER/PASS", p.user, secret)
+		redact(&ev, word)
+	case "APOP":
+		user, digest := cutWord(arg)
+		p.begin("APOP", string(user), digest)
+		redact(&ev, word, user)
+	case "AUTH":
+		p.beginAuth(&ev, word, arg)
+	case "USER":
+		p.user = string(arg[:min(len(arg), maxUser)])
+	case "":
+		ev.Verb = string(bytes.ToUpper(word[:min(len(word), maxUser)]))
+		if ev.Line = p.masked(l.Data); len(ev.Line) != len(l.Data) {
+			ev.Verb, ev.Arg = sasl.Mask, nil
+		}
+	}
+	p.mask = p.mask && verb == ""
+	p.lineAnomalies(l)
+	p.emit(&ev)
+	p.wait(ev.Verb, ev.Line)
+	if verb == "STLS" || verb == "AUTH" && len(arg) > 0 {
+		p.mode, p.holdN, p.stls = held, p.commands, verb == "STLS"
+	}
+}
+
+// maxUser bounds the octets kept of a user name.
+const maxUser = 256
+
+// redact leaves the given words of the command and masks the rest.
+func redact(ev *wire.Command, words ...[]byte) {
+	line := append(bytes.Join(words, []byte(" ")), ' ')
+	ev.Line = append(line, sasl.Mask...)
+	_, ev.Arg = cutWord(ev.Line)
+}
+
+func (p *Parser) wait(verb string, line []byte) {
+	if !p.waiting.Push(p.commands, verb, line, p.now) {
+		p.say(wire.TooManyPending, 1)
+	}
+}
+
+// settleTurn forgets, after a gap, the commands whose replies may have been lost, once the client goes on after a reply;
+// and it ends a mail or list whose end may have been lost, as the client got it.
+func (p *Parser) settleTurn() {
+	if p.holed && p.serverMode != inReply && p.waiting.Len() == 0 {
+		p.endAnswer()
+	}
+	if p.unsure && p.answered {
+		p.waiting.Clear()
+		p.unsure = false
+	}
+	p.answered = false
+}
+
+func (p *Parser) lineAnomalies(l wire.Line) {
+	if p.replies == 0 && p.commands == 1 && p.waiting.Len() > 0 {
+		p.say(wire.EarlyTalker, 1)
+	}
+	if l.Bare {
+		p.say(wire.BareLF, 1)
+	}
+	if l.Cut > 0 {
+		p.say(wire.LongLine, 1)
+	}
+	if n := bytes.Count(l.Data, []byte{0}); n > 0 {
+		p.say(wire.NUL, int64(n))
+	}
+}
+
+// masked returns an unknown line as it may be shown: a response of an AUTH exchange whose beginning was lost, or that
+// the server refused, is a secret.
+func (p *Parser) masked(line []byte) []byte {
+	if p.mask || sasl.MayBeResponse(line) {
+		p.scrub.Add(line)
+		return []byte(sasl.Mask)
+	}
+	return p.scrub.Scrub(line)
+}
+
+// cutWord returns the first word of line and what follows the blanks behind it.
+func cutWord(line []byte) (word, rest []byte) {
+	line = bytes.TrimLeft(line, " \t")
+	i := bytes.IndexAny(line, " \t")
+	if i < 0 {
+		return line, nil
+	}
+	return line[:i], bytes.Trim(line[i:], " \t")
+}
+
+// verbOf returns the verb that word is in any case of letters, "" if it is none that this program knows.
+func verbOf(word []byte) string {
+	switch verb := string(bytes.ToUpper(word[:min(len(word), 8)])); verb {
+	case "USER", "PASS", "APOP", "AUTH", "CAPA", "STLS", "STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "NOOP", "RSET",
+		"QUIT", "UTF8", "LANG", "XTND", "LAST":
+		return verb
+	}
+	return ""
+}
+
+// Known says whether line begins with a verb of POP3.
+func Known(line []byte) bool {
+	word, _ := cutWord(line)
+	return verbOf(word) != ""
+}

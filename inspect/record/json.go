@@ -1,0 +1,406 @@
+package record
+
+import (
+	"math"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+)
+
+// AppendJSON appends the record as one line, without its line end, and returns the longer dst. What it writes is what
+// encoding/json writes with SetEscapeHTML(false), without reflection and without allocating; a number of milliseconds
+// that is not finite, which JSON has no word for, is 0.
+func (s *Session) AppendJSON(dst []byte) []byte {
+	at := len(dst)
+	dst = appendInt(dst, `,"v":`, s.V)
+	dst = appendText(dst, `,"type":`, s.Type)
+	dst = appendText(dst, `,"id":`, s.ID)
+	dst = optText(dst, `,"community_id":`, s.CommunityID)
+	dst = optText(dst, `,"sensor":`, s.Sensor)
+	dst = appendText(dst, `,"mode":`, s.Mode)
+	dst = appendText(dst, `,"protocol":`, s.Protocol)
+	dst = appendTime(dst, `,"begin":`, s.Begin)
+	dst = appendTime(dst, `,"end":`, s.End)
+	dst = appendMS(dst, `,"duration_ms":`, s.DurationMS)
+	dst = s.Client.appendJSON(append(dst, `,"client":`...))
+	dst = s.Server.appendJSON(append(dst, `,"server":`...))
+	dst = appendText(dst, `,"direction":`, s.Direction)
+	dst = appendText(dst, `,"status":`, s.Status)
+	dst = optText(dst, `,"via":`, s.Via)
+	dst = optText(dst, `,"banner":`, s.Banner)
+	dst = optText(dst, `,"helo":`, s.Helo)
+	dst = optTexts(dst, `,"capabilities":`, s.Capabilities)
+	if s.TLS != nil {
+		dst = s.TLS.appendJSON(append(dst, `,"tls":`...))
+	}
+	dst = optArray(dst, `,"auth":`, s.Auth, (*Login).appendJSON)
+	dst = appendInt(dst, `,"messages":`, s.Messages)
+	dst = optRecipients(dst, s.Recipients)
+	dst = optArray(dst, `,"errors":`, s.Errors, (*Error).appendJSON)
+	dst = appendInt(dst, `,"commands":`, s.Commands)
+	dst = appendInt(dst, `,"replies":`, s.Replies)
+	if s.Slowest != nil {
+		dst = appendText(dst, `,"slowest":{"command":`, s.Slowest.Command)
+		dst = append(appendMS(dst, `,"ms":`, s.Slowest.MS), '}')
+	}
+	dst = s.Octets.appendJSON(append(dst, `,"octets":`...))
+	dst = s.Lost.appendJSON(append(dst, `,"lost":`...))
+	dst = optArray(dst, `,"dialogue":`, s.Dialogue, (*Entry).appendJSON)
+	dst = optArray(dst, `,"anomalies":`, s.Anomalies, (*Anomaly).appendJSON)
+	return endObject(dst, at)
+}
+
+// AppendJSON does for a Message what Session.AppendJSON does for a session.
+func (m *Message) AppendJSON(dst []byte) []byte {
+	at := len(dst)
+	dst = appendInt(dst, `,"v":`, m.V)
+	dst = appendText(dst, `,"type":`, m.Type)
+	dst = appendText(dst, `,"id":`, m.ID)
+	dst = appendText(dst, `,"session":`, m.Session)
+	dst = optText(dst, `,"sensor":`, m.Sensor)
+	dst = appendText(dst, `,"mode":`, m.Mode)
+	dst = appendText(dst, `,"protocol":`, m.Protocol)
+	dst = appendInt(dst, `,"transaction":`, m.Transaction)
+	dst = optText(dst, `,"via":`, m.Via)
+	dst = appendTime(dst, `,"begin":`, m.Begin)
+	dst = appendTime(dst, `,"end":`, m.End)
+	dst = m.Client.appendJSON(append(dst, `,"client":`...))
+	dst = m.Server.appendJSON(append(dst, `,"server":`...))
+	dst = appendText(dst, `,"direction":`, m.Direction)
+	dst = optText(dst, `,"helo":`, m.Helo)
+	dst = optText(dst, `,"user":`, m.User)
+	dst = optTrue(dst, `,"tls":true`, m.TLS)
+	if m.From != nil {
+		dst = appendText(dst, `,"from":`, *m.From)
+	}
+	dst = optMap(dst, `,"params":`, m.Params)
+	dst = optArray(dst, `,"rcpt":`, m.Rcpt, (*Rcpt).appendJSON)
+	dst = optRecipients(dst, m.Recipients)
+	dst = optText(dst, `,"uidl":`, m.UIDL)
+	dst = optReply(dst, `,"reply":`, m.Reply)
+	dst = optText(dst, `,"queue_id":`, m.QueueID)
+	dst = appendText(dst, `,"outcome":`, m.Outcome)
+	dst = appendInt(dst, `,"octets":`, m.Octets)
+	dst = optText(dst, `,"sha256":`, m.SHA256)
+	dst = optArray(dst, `,"holes":`, m.Holes, (*Hole).appendJSON)
+	if m.Header != nil {
+		dst = m.Header.appendJSON(append(dst, `,"header":`...))
+	}
+	dst = optArray(dst, `,"parts":`, m.Parts, (*Part).appendJSON)
+	if m.Stored != nil {
+		dst = m.Stored.appendJSON(append(dst, `,"stored":`...))
+	}
+	dst = optArray(dst, `,"anomalies":`, m.Anomalies, (*Anomaly).appendJSON)
+	return endObject(dst, at)
+}
+
+func (e *Endpoint) appendJSON(dst []byte) []byte {
+	dst = appendText(dst, `{"ip":`, e.IP)
+	dst = appendInt(dst, `,"port":`, e.Port)
+	return append(optText(dst, `,"side":`, e.Side), '}')
+}
+
+func (t *TLS) appendJSON(dst []byte) []byte {
+	dst = appendText(dst, `{"how":`, t.How)
+	dst = strconv.AppendBool(append(dst, `,"ended":`...), t.Ended)
+	dst = optText(dst, `,"version":`, t.Version)
+	dst = optText(dst, `,"cipher":`, t.Cipher)
+	return append(optText(dst, `,"sni":`, t.SNI), '}')
+}
+
+func (l *Login) appendJSON(dst []byte) []byte {
+	dst = appendTime(dst, `{"time":`, l.Time)
+	dst = appendText(dst, `,"mechanism":`, l.Mechanism)
+	dst = optText(dst, `,"user":`, l.User)
+	dst = appendText(dst, `,"outcome":`, l.Outcome)
+	dst = appendReply(dst, l.Code, l.Enhanced, l.Text)
+	return append(dst, '}')
+}
+
+func (e *Error) appendJSON(dst []byte) []byte {
+	dst = appendTime(dst, `{"time":`, e.Time)
+	dst = optText(dst, `,"command":`, e.Command)
+	return append(appendReply(dst, e.Code, e.Enhanced, e.Text), '}')
+}
+
+func (o Octets) appendJSON(dst []byte) []byte {
+	dst = appendInt(dst, `{"client":`, o.Client)
+	return append(appendInt(dst, `,"server":`, o.Server), '}')
+}
+
+func (e *Entry) appendJSON(dst []byte) []byte {
+	dst = appendMS(dst, `{"ms":`, e.MS)
+	dst = optText(dst, `,"from":`, e.From)
+	if e.Text != nil {
+		dst = appendText(dst, `,"text":`, *e.Text)
+	}
+	if e.Body != nil {
+		dst = appendInt(dst, `,"body":`, *e.Body)
+	}
+	if e.Raw != nil {
+		dst = appendText(dst, `,"raw":`, *e.Raw)
+	}
+	return append(optInt(dst, `,"omitted":`, e.Omitted), '}')
+}
+
+func (a *Anomaly) appendJSON(dst []byte) []byte {
+	dst = appendText(dst, `{"kind":`, a.Kind)
+	return append(appendInt(dst, `,"count":`, a.Count), '}')
+}
+
+func (r *Rcpt) appendJSON(dst []byte) []byte {
+	dst = appendText(dst, `{"to":`, r.To)
+	dst = optMap(dst, `,"params":`, r.Params)
+	dst = appendReply(dst, r.Code, r.Enhanced, r.Text)
+	return append(optReply(dst, `,"delivered":`, r.Delivered), '}')
+}
+
+func (h *Hole) appendJSON(dst []byte) []byte {
+	dst = appendInt(dst, `{"offset":`, h.Offset)
+	return append(appendInt(dst, `,"octets":`, h.Octets), '}')
+}
+
+func (h *Header) appendJSON(dst []byte) []byte {
+	at := len(dst)
+	dst = optText(dst, `,"date":`, h.Date)
+	dst = optTexts(dst, `,"from":`, h.From)
+	dst = optTexts(dst, `,"to":`, h.To)
+	dst = optTexts(dst, `,"cc":`, h.Cc)
+	dst = optTexts(dst, `,"reply_to":`, h.ReplyTo)
+	dst = optText(dst, `,"subject":`, h.Subject)
+	dst = optText(dst, `,"message_id":`, h.MessageID)
+	dst = optText(dst, `,"in_reply_to":`, h.InReplyTo)
+	dst = optText(dst, `,"user_agent":`, h.UserAgent)
+	dst = optInt(dst, `,"received":`, h.Received)
+	return endObject(dst, at)
+}
+
+func (p *Part) appendJSON(dst []byte) []byte {
+	dst = appendText(dst, `{"type":`, p.Type)
+	dst = optText(dst, `,"charset":`, p.Charset)
+	dst = optText(dst, `,"name":`, p.Name)
+	dst = optText(dst, `,"disposition":`, p.Disposition)
+	dst = appendInt(dst, `,"octets":`, p.Octets)
+	dst = optText(dst, `,"sha256":`, p.SHA256)
+	return append(optTrue(dst, `,"damaged":true`, p.Damaged), '}')
+}
+
+func (s *Stored) appendJSON(dst []byte) []byte {
+	at := len(dst)
+	dst = optText(dst, `,"path":`, s.Path)
+	dst = optTrue(dst, `,"exact":true`, s.Exact)
+	dst = optText(dst, `,"error":`, s.Error)
+	return endObject(dst, at)
+}
+
+// AppendJSON appends the secret as one line of the secrets file, without its line end.
+func (x *Secret) AppendJSON(dst []byte, s *Session) []byte {
+	dst = appendInt(dst, `{"v":`, Version)
+	dst = appendTime(dst, `,"type":"secret","time":`, x.Time)
+	dst = appendText(dst, `,"session":`, s.ID)
+	dst = appendText(dst, `,"protocol":`, s.Protocol)
+	dst = s.Client.appendJSON(append(dst, `,"client":`...))
+	dst = s.Server.appendJSON(append(dst, `,"server":`...))
+	dst = appendText(dst, `,"mechanism":`, x.Mechanism)
+	dst = appendText(dst, `,"user":`, x.User)
+	return append(appendText(dst, `,"secret":`, x.Secret), '}')
+}
+
+// endObject ends an object whose fields, each with a comma before it, stand in dst from at on.
+func endObject(dst []byte, at int) []byte {
+	if len(dst) == at {
+		return append(dst, '{', '}')
+	}
+	dst[at] = '{'
+	return append(dst, '}')
+}
+
+func appendReply(dst []byte, code int, enhanced, text string) []byte {
+	dst = optInt(dst, `,"code":`, code)
+	dst = optText(dst, `,"enhanced":`, enhanced)
+	return optText(dst, `,"text":`, text)
+}
+
+func optReply(dst []byte, name string, r *Reply) []byte {
+	if r == nil {
+		return dst
+	}
+	dst = append(dst, name...)
+	at := len(dst)
+	return endObject(appendReply(dst, r.Code, r.Enhanced, r.Text), at)
+}
+
+func optRecipients(dst []byte, r *Recipients) []byte {
+	if r == nil {
+		return dst
+	}
+	dst = appendInt(dst, `,"recipients":{"accepted":`, r.Accepted)
+	dst = appendInt(dst, `,"rejected":`, r.Rejected)
+	return append(optInt(dst, `,"unknown":`, r.Unknown), '}')
+}
+
+func optArray[T any](dst []byte, name string, list []T, appendJSON func(*T, []byte) []byte) []byte {
+	if len(list) == 0 {
+		return dst
+	}
+	dst = append(dst, name...)
+	for i := range list {
+		dst = append(dst, ',')
+		if i == 0 {
+			dst[len(dst)-1] = '['
+		}
+		dst = appendJSON(&list[i], dst)
+	}
+	return append(dst, ']')
+}
+
+func optTexts(dst []byte, name string, list []string) []byte {
+	if len(list) == 0 {
+		return dst
+	}
+	dst = append(dst, name...)
+	for i, s := range list {
+		sep := ","
+		if i == 0 {
+			sep = "["
+		}
+		dst = appendText(dst, sep, s)
+	}
+	return append(dst, ']')
+}
+
+// optMap writes the keys in the order of their octets, as encoding/json does.
+func optMap(dst []byte, name string, m map[string]string) []byte {
+	if len(m) == 0 {
+		return dst
+	}
+	var few [16]string
+	keys := few[:0]
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	dst = append(dst, name...)
+	for i, k := range keys {
+		sep := ","
+		if i == 0 {
+			sep = "{"
+		}
+		dst = appendText(dst, sep, k)
+		dst = appendText(dst, ":", m[k])
+	}
+	return append(dst, '}')
+}
+
+func appendInt[T int | int64 | uint16](dst []byte, name string, n T) []byte {
+	return strconv.AppendInt(append(dst, name...), int64(n), 10)
+}
+
+func optInt(dst []byte, name string, n int) []byte {
+	if n == 0 {
+		return dst
+	}
+	return appendInt(dst, name, n)
+}
+
+func optTrue(dst []byte, field string, v bool) []byte {
+	if !v {
+		return dst
+	}
+	return append(dst, field...)
+}
+
+func optText(dst []byte, name, s string) []byte {
+	if s == "" {
+		return dst
+	}
+	return appendText(dst, name, s)
+}
+
+func appendTime(dst []byte, name string, t Time) []byte {
+	dst = append(append(dst, name...), '"')
+	return append(t.Append(dst), '"')
+}
+
+// maxTenths is how many tenths a float64 surely tells apart: below it a decimal of at most 15 digits is the shortest
+// that gives its number back.
+const maxTenths = 1e14
+
+// appendMS writes f as ECMAScript does, and encoding/json with it. Nearly all are tenths, and that is fast.
+func appendMS(dst []byte, name string, f float64) []byte {
+	dst = append(dst, name...)
+	if f > 0 && f < maxTenths/10 {
+		n := int64(f*10 + 0.5)
+		if float64(n)/10 == f {
+			dst = strconv.AppendInt(dst, n/10, 10)
+			if n%10 != 0 {
+				dst = append(dst, '.', byte('0'+n%10))
+			}
+			return dst
+		}
+	}
+	if math.IsInf(f, 0) || math.IsNaN(f) {
+		return append(dst, '0')
+	}
+	if abs := math.Abs(f); abs == 0 || abs >= 1e-6 && abs < 1e21 {
+		return strconv.AppendFloat(dst, f, 'f', -1, 64)
+	}
+	dst = strconv.AppendFloat(dst, f, 'e', -1, 64)
+	if n := len(dst); n >= 4 && dst[n-4] == 'e' && dst[n-3] == '-' && dst[n-2] == '0' { // e-09 is written e-9
+		dst[n-2] = dst[n-1]
+		dst = dst[:n-1]
+	}
+	return dst
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendText writes s in quotes. Octets that are not UTF-8 become U+FFFD, and U+2028 and U+2029, which end a line of
+// JavaScript, are escaped too.
+func appendText(dst []byte, name, s string) []byte {
+	dst = append(append(dst, name...), '"')
+	start := 0
+	for i := 0; i < len(s); {
+		if n := plainRun(s[i:]); n > 0 {
+			i += n
+			continue
+		}
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			switch {
+			case r == utf8.RuneError && size == 1:
+				dst = append(append(dst, s[start:i]...), `\ufffd`...)
+				start = i + 1
+			case r == '\u2028' || r == '\u2029':
+				dst = append(append(dst, s[start:i]...), '\\', 'u', '2', '0', '2', hexDigits[r&15])
+				start = i + size
+			}
+			i += size
+			continue
+		}
+		i++
+		if c == 0x7f {
+			continue
+		}
+		dst = append(dst, s[start:i-1]...)
+		start = i
+		switch c {
+		case '\\', '"':
+			dst = append(dst, '\\', c)
+		case '\b':
+			dst = append(dst, '\\', 'b')
+		case '\f':
+			dst = append(dst, '\\', 'f')
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
+	return append(append(dst, s[start:]...), '"')
+}

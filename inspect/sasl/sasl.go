@@ -1,0 +1,140 @@
+// Package sasl reads what an AUTH exchange (RFC 4954, RFC 5034) says about the user, and knows which octets of it are
+// secret. It is sans-io and judges nothing: the server's reply says whether a login succeeded.
+package sasl
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
+	"strings"
+	"unicode/utf16"
+)
+
+// maxUser bounds the octets of a user name.
+const maxUser = 256
+
+// Exchange is one attempt: the mechanism, and the client's responses so far.
+type Exchange struct {
+	Mechanism string // in upper case
+	User      string // empty until a response tells
+	Secret    string // what proves the identity, where it is a password or a token
+	responses int
+}
+
+// Start begins an attempt with the mechanism as sent.
+func Start(mechanism []byte) Exchange {
+	return Exchange{Mechanism: string(bytes.ToUpper(clip(mechanism, 64)))}
+}
+
+// Response takes the client's next response as sent, in base64: the initial one (RFC 4954 section 4), or a line after a
+// challenge. It returns the secret octets in it, decoded, that an echo must not show (nil: none were understood).
+func (e *Exchange) Response(line []byte) (secret []byte) {
+	data := decode(line)
+	e.responses++
+	switch m := e.Mechanism; {
+	case m == "PLAIN": // RFC 4616: authzid NUL authcid NUL password
+		if f := bytes.SplitN(data, []byte{0}, 3); len(f) == 3 {
+			e.setUser(f[1])
+			if len(f[1]) == 0 {
+				e.setUser(f[0])
+			}
+			secret = f[2]
+		}
+	case m == "LOGIN": // draft-murchison-sasl-login: the user, then the password
+		if e.responses == 1 {
+			e.setUser(data)
+			return nil
+		}
+		secret = data
+	case m == "CRAM-MD5": // RFC 2195: user SP digest
+		if i := bytes.LastIndexByte(data, ' '); i >= 0 {
+			e.setUser(data[:i])
+			return data[i+1:]
+		}
+	case m == "DIGEST-MD5": // RFC 2831
+		e.setUser(quotedField(data, "username="))
+	case strings.HasPrefix(m, "SCRAM-"): // RFC 5802: n,,n=user,r=nonce
+		if e.User == "" {
+			e.setUser(unescapeSCRAM(field(data, "n=", ',')))
+		}
+	case m == "XOAUTH2": // user=name ^A auth=Bearer token ^A ^A
+		e.setUser(field(data, "user=", 1))
+		secret = field(data, "auth=", 1)
+	case m == "OAUTHBEARER": // RFC 7628: n,a=name, ^A ... ^A auth=Bearer token ^A ^A
+		e.setUser(unescapeSCRAM(field(data, "a=", ',')))
+		secret = field(data, "auth=", 1)
+	case m == "NTLM":
+		e.setUser(ntlmUser(data))
+	case m == "EXTERNAL", m == "ANONYMOUS": // RFC 4422 appendix A, RFC 4505
+		e.setUser(data)
+	}
+	if len(secret) > 0 {
+		e.Secret = string(secret)
+	}
+	return secret
+}
+
+func (e *Exchange) setUser(name []byte) {
+	if len(name) > 0 {
+		e.User = strings.ToValidUTF8(string(clip(name, maxUser)), "\uFFFD")
+	}
+}
+
+// decode takes off base64, also without padding; "=" is the empty response, and what is no base64 gives what came out.
+func decode(line []byte) []byte {
+	line = bytes.TrimRight(bytes.TrimSpace(line), "=")
+	out := make([]byte, base64.RawStdEncoding.DecodedLen(len(line)))
+	n, _ := base64.RawStdEncoding.Decode(out, line)
+	return out[:n]
+}
+
+// field returns what stands between key, at the beginning or behind a separator, and the octet end.
+func field(data []byte, key string, end byte) []byte {
+	for at := 0; ; {
+		i := bytes.Index(data[at:], []byte(key))
+		if i < 0 {
+			return nil
+		}
+		at += i
+		if at == 0 || data[at-1] == ',' || data[at-1] == 1 {
+			value, _, _ := bytes.Cut(data[at+len(key):], []byte{end})
+			return value
+		}
+		at += len(key)
+	}
+}
+
+func quotedField(data []byte, key string) []byte {
+	value := field(data, key, ',')
+	return bytes.Trim(value, `"`)
+}
+
+// unescapeSCRAM undoes RFC 5802 section 5.1's =2C and =3D.
+func unescapeSCRAM(name []byte) []byte {
+	name = bytes.ReplaceAll(name, []byte("=2C"), []byte(","))
+	return bytes.ReplaceAll(name, []byte("=3D"), []byte("="))
+}
+
+// ntlmUser finds the user in an NTLM AUTHENTICATE_MESSAGE ([MS-NLMP] section 2.2.1.3).
+func ntlmUser(data []byte) []byte {
+	const userField, flagsField, unicode = 36, 60, 1
+	if len(data) < flagsField+4 || string(data[:8]) != "NTLMSSP\x00" || binary.LittleEndian.Uint32(data[8:]) != 3 {
+		return nil
+	}
+	n := uint64(binary.LittleEndian.Uint16(data[userField:]))
+	at := uint64(binary.LittleEndian.Uint32(data[userField+4:]))
+	if at+n > uint64(len(data)) || n > 4*maxUser {
+		return nil
+	}
+	name := data[at : at+n]
+	if binary.LittleEndian.Uint32(data[flagsField:])&unicode == 0 {
+		return name
+	}
+	units := make([]uint16, len(name)/2)
+	for i := range units {
+		units[i] = binary.LittleEndian.Uint16(name[2*i:])
+	}
+	return []byte(string(utf16.Decode(units)))
+}
+
+func clip(b []byte, n int) []byte { return b[:min(len(b), n)] }

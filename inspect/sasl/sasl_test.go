@@ -1,0 +1,82 @@
+package sasl
+
+import (
+	"encoding/base64"
+	"testing"
+)
+
+func b64(s string) []byte { return []byte(base64.StdEncoding.EncodeToString([]byte(s))) }
+
+func TestExchange(t *testing.T) {
+	const ntlm = "TlRMTVNTUAADAAAAGAAYAFgAAAAYABgAcAAAAA4ADgCIAAAACAAIAJYAAAAQABAAngAAABAAEACuAAAABQIAAgoAYUoAAAAPAAAAAAAAAAAAAAAA" +
+		"AAAAAExMTExMTExMTExMTExMTExMTExMTExMTE5OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTlMATQBUAFAARABPAE0AagBhAGMAawBTAE0AVABQAEgATwBT" +
+		"AFQAS0tLS0tLS0tLS0tLS0tLSw=="
+	for _, c := range []struct {
+		mechanism    string
+		responses    []string
+		user, secret string
+	}{
+		{"plain", []string{"\x00alice\x00secret"}, "alice", "secret"},
+		{"PLAIN", []string{"admin\x00alice\x00se\x00cret"}, "alice", "se\x00cret"},
+		{"LOGIN", []string{"alice", "secret"}, "alice", "secret"},
+		{"CRAM-MD5", []string{"alice smith 0123abcd"}, "alice smith", ""},
+		{"DIGEST-MD5", []string{`realm="x",username="alice",nonce="n"`}, "alice", ""},
+		{"SCRAM-SHA-256", []string{"n,,n=al=2Cice,r=abc", "c=biws,r=abcdef,p=proof"}, "al,ice", ""},
+		{"XOAUTH2", []string{"user=alice@example.org\x01auth=Bearer tok\x01\x01"}, "alice@example.org", "Bearer tok"},
+		{"OAUTHBEARER", []string{"n,a=alice,\x01host=h\x01auth=Bearer tok\x01\x01"}, "alice", "Bearer tok"},
+		{"EXTERNAL", []string{"alice"}, "alice", ""},
+		{"X-OWN", []string{"alice"}, "", ""},
+	} {
+		e := Start([]byte(c.mechanism))
+		for _, r := range c.responses {
+			e.Response(b64(r))
+		}
+		if e.User != c.user || e.Secret != c.secret {
+			t.Errorf("%s %q: user %q secret %q, want %q %q", c.mechanism, c.responses, e.User, e.Secret, c.user, c.secret)
+		}
+	}
+	e := Start([]byte("ntlm"))
+	e.Response([]byte(ntlm))
+	if e.User != "jack" {
+		t.Errorf("NTLM: user %q, want jack", e.User)
+	}
+}
+
+// FuzzExchange: no response of any mechanism makes it fail.
+func FuzzExchange(f *testing.F) {
+	f.Add("PLAIN", []byte("AGEAYg=="))
+	f.Add("NTLM", []byte("TlRMTVNTUAADAAAA"))
+	f.Fuzz(func(t *testing.T, mechanism string, line []byte) {
+		e := Start([]byte(mechanism))
+		for range 3 {
+			e.Response(line)
+		}
+		if len(e.User) > 3*maxUser {
+			t.Errorf("a user of %d octets", len(e.User))
+		}
+	})
+}
+
+func TestScrub(t *testing.T) {
+	var s Scrubber
+	s.Add([]byte("c2VjcmV0"))
+	s.AddEncoded([]byte("hunter2"))
+	for in, want := range map[string]string{
+		"500 unknown command C2VJCMV0":         "500 unknown command ***",
+		"535 hunter2 is no password, Hunter2!": "535 *** is no password, ***!",
+		"535 aHVudGVyMg==":                     "535 ***==",
+		"250 ok":                               "250 ok",
+	} {
+		if got := string(s.Scrub([]byte(in))); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestMayBeResponse(t *testing.T) {
+	for in, want := range map[string]bool{"cHVuamFiQDEyMw==": true, "finish": false, "Hello, Alice (2)": false, "": false, "c2VjcmV0": true} {
+		if MayBeResponse([]byte(in)) != want {
+			t.Errorf("%q: want %v", in, want)
+		}
+	}
+}

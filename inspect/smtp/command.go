@@ -1,0 +1,221 @@
+package smtp
+
+import (
+	"bytes"
+
+	"github.com/mailwire/mailwire/inspect/sasl"
+	"github.com/mailwire/mailwire/inspect/wire"
+)
+
+// firstTLSOctet begins a TLS record of the handshake (RFC 8446 section 5.1). No command begins with it.
+const firstTLSOctet = 0x16
+
+// clientLine takes the next line of data: a command, or a response of an AUTH exchange.
+func (p *Parser) clientLine(data []byte) (rest []byte) {
+	if data[0] == firstTLSOctet && p.client.Empty() && p.commands == 0 {
+		p.mode = opaque
+		p.emit(&wire.Upgrade{Time: p.now, How: "implicit"})
+		return data
+	}
+	line, rest, ok := p.client.Next(data)
+	if !ok {
+		return nil
+	}
+	if p.mode == inResponse {
+		p.response(line)
+	} else {
+		p.commandLine(line)
+	}
+	return rest
+}
+
+func (p *Parser) commandLine(l wire.Line) {
+	word, arg := cutWord(l.Data)
+	verb := verbOf(word)
+	if p.resync {
+		if verb == "" {
+			p.emit(&wire.Noise{Time: p.now, Dir: wire.FromClient, Line: p.masked(l.Data)})
+			return
+		}
+		p.resync = false
+	}
+	p.settleTurn()
+	p.commands++
+	p.command = wire.Command{Time: p.now, N: p.commands, Verb: verb, Arg: arg, Line: l.Data, Cut: l.Cut}
+	switch {
+	case verb == "AUTH":
+		p.beginAuth(arg)
+	case verb == "":
+		p.command.Verb = string(bytes.ToUpper(word[:min(len(word), maxUnknownVerb)]))
+		p.command.Line = p.masked(l.Data)
+		if len(p.command.Line) != len(l.Data) {
+			p.command.Verb, p.command.Arg = sasl.Mask, nil
+		}
+	default:
+		p.mask = false
+	}
+	p.lineAnomalies(l)
+	p.bareLF = l.Bare
+	p.emit(&p.command)
+	p.begin(verb, arg)
+}
+
+// begin does what a command does before its reply.
+func (p *Parser) begin(verb string, arg []byte) {
+	if verb == "BDAT" {
+		p.beginChunk(arg, p.command.Line)
+		return
+	}
+	p.wait(p.command.Verb, p.command.Line)
+	switch verb {
+	case "DATA", "STARTTLS", "AUTH":
+		p.holdFor(verb)
+	case "LHLO":
+		p.lmtp = true
+	}
+	if p.mail.open && p.mode == inLines { // RFC 3030: only BDAT goes on with a mail that is sent in chunks
+		switch verb {
+		case "MAIL", "RSET", "QUIT", "HELO", "EHLO", "LHLO":
+			p.endMail(false)
+		}
+	}
+}
+
+func (p *Parser) wait(verb string, line []byte) {
+	if !p.waiting.Push(p.commands, verb, line, p.now) {
+		p.say(wire.TooManyPending, 1)
+	}
+}
+
+// settleTurn forgets, after a gap, the commands whose replies may have been lost, once the client goes on after a reply:
+// it waited, so nothing before is unanswered.
+func (p *Parser) settleTurn() {
+	if p.unsure && p.answered {
+		p.waiting.Clear()
+		p.unsure = false
+	}
+	p.answered = false
+}
+
+func (p *Parser) lineAnomalies(l wire.Line) {
+	if p.replies == 0 && p.commands == 1 && p.waiting.Len() > 0 {
+		p.say(wire.EarlyTalker, 1)
+	}
+	if l.Bare {
+		p.say(wire.BareLF, 1)
+	}
+	if l.Cut > 0 {
+		p.say(wire.LongLine, 1)
+	}
+	if n := bytes.Count(l.Data, []byte{0}); n > 0 {
+		p.say(wire.NUL, int64(n))
+	}
+}
+
+// masked returns an unknown line as it may be shown: a response of an AUTH exchange whose beginning was lost, or that
+// the server refused, is a secret.
+func (p *Parser) masked(line []byte) []byte {
+	if p.mask || sasl.MayBeResponse(line) {
+		p.scrub.Add(line)
+		return []byte(sasl.Mask)
+	}
+	return p.scrub.Scrub(line)
+}
+
+// cutWord returns the first word of line and what follows the blanks behind it.
+func cutWord(line []byte) (word, rest []byte) {
+	line = bytes.TrimLeft(line, " \t")
+	i := bytes.IndexAny(line, " \t")
+	if i < 0 {
+		return line, nil
+	}
+	return line[:i], bytes.Trim(line[i:], " \t")
+}
+
+// maxUnknownVerb bounds the verb of a line that is no known command.
+const maxUnknownVerb = 32
+
+// verbOf returns the verb that word is in any case of letters, "" if it is none that this program knows.
+func verbOf(word []byte) string {
+	var upper [10]byte
+	if len(word) > len(upper) {
+		return ""
+	}
+	for i, c := range word {
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		upper[i] = c
+	}
+	switch string(upper[:len(word)]) {
+	case "MAIL":
+		return "MAIL"
+	case "RCPT":
+		return "RCPT"
+	case "DATA":
+		return "DATA"
+	case "EHLO":
+		return "EHLO"
+	case "QUIT":
+		return "QUIT"
+	case "HELO":
+		return "HELO"
+	case "RSET":
+		return "RSET"
+	case "NOOP":
+		return "NOOP"
+	case "BDAT":
+		return "BDAT"
+	case "AUTH":
+		return "AUTH"
+	case "STARTTLS":
+		return "STARTTLS"
+	case "LHLO":
+		return "LHLO"
+	case "VRFY":
+		return "VRFY"
+	case "EXPN":
+		return "EXPN"
+	case "HELP":
+		return "HELP"
+	case "ETRN":
+		return "ETRN"
+	case "TURN":
+		return "TURN"
+	case "ATRN":
+		return "ATRN"
+	case "SEND":
+		return "SEND"
+	case "SOML":
+		return "SOML"
+	case "SAML":
+		return "SAML"
+	case "BURL":
+		return "BURL"
+	case "XCLIENT":
+		return "XCLIENT"
+	case "XFORWARD":
+		return "XFORWARD"
+	case "XEXCH50":
+		return "XEXCH50"
+	case "X-EXPS":
+		return "X-EXPS"
+	}
+	return ""
+}
+
+// Greets says whether line begins with a verb by which only a client of SMTP or LMTP opens, or continues, a dialogue.
+func Greets(line []byte) bool {
+	word, _ := cutWord(line)
+	switch verbOf(word) {
+	case "EHLO", "HELO", "LHLO":
+		return true
+	}
+	return false
+}
+
+// Known says whether line begins with a verb of SMTP or LMTP.
+func Known(line []byte) bool {
+	word, _ := cutWord(line)
+	return verbOf(word) != ""
+}

@@ -1,0 +1,113 @@
+package smtp
+
+import (
+	"bytes"
+
+	"github.com/mailwire/mailwire/inspect/wire"
+)
+
+// maxHold is how many client octets are held until a reply says what they are. Clients wait there, so that only those
+// that break the rules, and captures without the server's side, fill it.
+const maxHold = 4 << 10
+
+// holding is the client's octets behind a command whose reply says what they are.
+type holding struct {
+	verb string // of the command: DATA, STARTTLS or AUTH
+	n    int    // its number
+	buf  []byte
+}
+
+func (p *Parser) holdFor(verb string) {
+	p.mode = held
+	p.hold.verb, p.hold.n = verb, p.commands
+}
+
+// keep holds octets. When no more can be held, or a gap may have swallowed the reply, it is guessed what they are.
+func (p *Parser) keep(data []byte) (rest []byte) {
+	n := min(len(data), maxHold-len(p.hold.buf))
+	p.hold.buf = append(p.hold.buf, data[:n]...)
+	if n < len(data) || (p.unsure && p.lostReply() && bytes.IndexByte(p.hold.buf, '\n') >= 0) {
+		p.guess()
+	}
+	return data[n:]
+}
+
+// lostReply says that the reply to the command that holds will hardly be seen: it is not waited for any more.
+func (p *Parser) lostReply() bool {
+	return !p.waiting.Has(p.hold.n)
+}
+
+// release goes on with what was held, in mode m.
+func (p *Parser) release(m mode) {
+	buf := p.hold.buf
+	p.hold.buf = nil
+	p.mode = m
+	p.clientOctets(buf)
+}
+
+// settle goes on after the reply to the command that holds.
+func (p *Parser) settle(r *wire.Reply) {
+	switch p.hold.verb {
+	case "AUTH":
+		p.authReply(r)
+	case "DATA":
+		if r.Code/100 == 3 {
+			p.beginMail("DATA")
+			p.release(inBody)
+		} else {
+			p.release(inLines)
+		}
+	case "STARTTLS":
+		if r.Code/100 == 2 {
+			p.injected()
+			p.release(beforeTLS)
+		} else {
+			p.release(inLines)
+		}
+	}
+}
+
+// guess goes on without the reply: the command is taken to have succeeded, unless what follows is a command.
+func (p *Parser) guess() {
+	refused := Known(p.hold.buf) && bytes.IndexByte(p.hold.buf, '\n') >= 0
+	switch {
+	case refused:
+		p.mask = p.hold.verb == "AUTH"
+		p.release(inLines)
+	case p.hold.verb == "DATA":
+		p.beginMail("DATA")
+		p.release(inBody)
+	case p.hold.verb == "STARTTLS":
+		p.release(beforeTLS)
+	case len(p.hold.buf) > 0:
+		p.release(inResponse)
+	default:
+		p.mode = inLines
+	}
+}
+
+// injected reports plain text that came between STARTTLS and its acceptance (RFC 3207 section 4.2, CVE-2011-0411): a
+// server that does not discard it takes it for commands said inside TLS.
+func (p *Parser) injected() {
+	if len(p.hold.buf) == 0 || p.hold.buf[0] == firstTLSOctet {
+		return
+	}
+	p.say(wire.STARTTLSInject, 1)
+	for line := range bytes.Lines(p.hold.buf) {
+		p.emit(&wire.Noise{Time: p.now, Dir: wire.FromClient, Line: p.masked(bytes.TrimRight(line, "\r\n"))})
+	}
+	p.hold.buf = nil
+}
+
+// firstAfterTLS decides by the client's first octet after an accepted STARTTLS: a letter begins a command, as in a
+// capture that was decrypted.
+func (p *Parser) firstAfterTLS(c byte) {
+	plain := 'a' <= c|0x20 && c|0x20 <= 'z'
+	p.mode = opaque
+	if plain {
+		p.mode = inLines
+		p.waiting.Clear()
+		p.client.Reset()
+	}
+	p.emit(&wire.Upgrade{Time: p.now, How: "starttls", Plain: plain})
+}

@@ -1,0 +1,209 @@
+package smtp
+
+import (
+	"bytes"
+
+	"github.com/mailwire/mailwire/inspect/wire"
+)
+
+// reply is the server's reply while its lines come in.
+type reply struct {
+	lines []byte // as sent, joined by "\n", at most wire.MaxLine octets
+	text  []byte // without the codes
+	cut   int64
+	open  bool
+}
+
+func (p *Parser) fromServer(c wire.Chunk) {
+	if c.Lost != 0 {
+		p.serverGap(c.Lost)
+	}
+	for data := c.Data; len(data) > 0; {
+		if data[0] == firstTLSOctet && p.server.Empty() && p.replies+p.commands == 0 {
+			p.mode = opaque
+			p.emit(&wire.Upgrade{Time: p.now, How: "implicit"})
+		}
+		if p.mode == opaque || p.mode == beforeTLS && p.server.Empty() && !isDigit(data[0]) {
+			p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromServer, Data: data})
+			return
+		}
+		if p.mode == inDoubt {
+			p.doubtChunk(wire.Chunk{Dir: wire.FromServer, Time: p.now, Data: data})
+			return
+		}
+		line, rest, ok := p.server.Next(data)
+		if !ok {
+			return
+		}
+		p.replyLine(line)
+		data = rest
+	}
+}
+
+// serverGap says that octets of the server are missing: perhaps replies, perhaps a part of one.
+func (p *Parser) serverGap(lost int64) {
+	if p.mode == opaque || p.mode == beforeTLS {
+		p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromServer, Lost: lost})
+		return
+	}
+	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromServer, Lost: lost})
+	p.server.Resync()
+	p.reply.open = false
+	p.unsure, p.answered = true, true
+	if p.mode == held { // the reply that it waits for may be among what was lost
+		p.waiting.Clear()
+		p.keep(nil)
+	}
+}
+
+// replyLine takes one line of a reply (RFC 5321 section 4.2): three digits, "-" where more lines follow, text.
+func (p *Parser) replyLine(l wire.Line) {
+	if !isReply(l.Data) {
+		p.say(wire.BadReply, 1)
+		p.emit(&wire.Noise{Time: p.now, Dir: wire.FromServer, Line: p.scrub.Scrub(l.Data)})
+		return
+	}
+	r := &p.reply
+	if !r.open {
+		*r = reply{lines: r.lines[:0], text: r.text[:0], open: true}
+	} else {
+		r.lines, r.text = append(r.lines, '\n'), append(r.text, '\n')
+	}
+	keep := l.Data[:min(len(l.Data), max(0, wire.MaxLine-len(r.lines)))]
+	r.cut += l.Cut + int64(len(l.Data)-len(keep))
+	r.lines = append(r.lines, keep...)
+	r.text = append(r.text, keep[min(len(keep), 4):]...)
+	if l.Bare {
+		p.say(wire.BareLF, 1)
+	}
+	if len(l.Data) == 3 || l.Data[3] != '-' {
+		p.replied(int(l.Data[0]-'0')*100 + int(l.Data[1]-'0')*10 + int(l.Data[2]-'0'))
+	}
+}
+
+// isReply says whether line is a line of a reply: three digits, of which the first says 2 to 5, and then the end, a blank
+// or "-".
+func isReply(line []byte) bool {
+	return len(line) >= 3 && '2' <= line[0] && line[0] <= '5' && isDigit(line[1]) && isDigit(line[2]) &&
+		(len(line) == 3 || line[3] == ' ' || line[3] == '-')
+}
+
+// replied matches a whole reply with the command that it answers, says it, and goes on with what it decides.
+func (p *Parser) replied(code int) {
+	r := &p.reply
+	r.open = false
+	ev := wire.Reply{
+		Time: p.now, Wait: -1, Code: code, OK: code < 400, Cut: r.cut, Lines: p.scrub.Scrub(r.lines),
+	}
+	ev.Enhanced, ev.Text = cutEnhanced(code, p.scrub.Scrub(r.text))
+	if r.cut > 0 {
+		p.say(wire.LongLine, 1)
+	}
+	w := p.match(code)
+	switch {
+	case w != nil:
+		ev.To, ev.Verb, ev.Command = w.N, w.Verb, w.Line
+		ev.Wait = p.now.Sub(w.Time)
+	case p.mode == inBody && p.waiting.Len() == 0: // before the end of data was seen
+		ev.To, ev.Verb = p.mail.n, wire.DataEnd
+	case p.replies == 0 && (p.commands == 0 || code == 220):
+		ev.Verb = wire.Connect
+	case code != 421: // RFC 5321 section 3.8: the server may close at any time
+		p.say(wire.UnsolicitedReply, 1)
+	}
+	p.replies++
+	p.answered = true
+	p.emit(&ev)
+	p.follow(&ev)
+}
+
+// match takes the command that a reply with this code answers from those that wait; nil: none does.
+func (p *Parser) match(code int) *wire.Pending {
+	w := p.waiting.Head()
+	if w == nil {
+		return nil
+	}
+	if code == 220 && p.replies == 0 && w.Verb != wire.Connect && w.Verb != "STARTTLS" {
+		return nil // the greeting of a conversation whose beginning was missed
+	}
+	if p.unsure { // some codes say which command they answer
+		switch code {
+		case 354:
+			p.waiting.Seek(func(w *wire.Pending) bool { return w.Verb == "DATA" })
+		case 334, 235, 535:
+			p.waiting.Seek(func(w *wire.Pending) bool { return w.Verb == "AUTH" })
+		case 221:
+			p.waiting.Seek(func(w *wire.Pending) bool { return w.Verb == "QUIT" })
+		}
+		w = p.waiting.Head()
+	}
+	if p.lmtp && w.Verb == wire.DataEnd { // RFC 2033 section 4.2: one reply for each accepted recipient
+		if p.accepted--; p.accepted > 0 {
+			return w
+		}
+	}
+	w = p.waiting.Pop()
+	if w.Verb == "" {
+		return nil // it answers what was lost
+	}
+	return w
+}
+
+// follow does what a reply decides.
+func (p *Parser) follow(r *wire.Reply) {
+	switch {
+	case p.mode == held && r.To == p.hold.n && r.To > 0 && r.Verb == p.hold.verb:
+		p.settle(r)
+	case p.mode == inBody && r.To == p.mail.n && r.Verb == "DATA" && r.Code/100 != 3: // what was guessed was wrong
+		p.endMail(false)
+		p.mode = inLines
+	case p.mode == inBody && r.To == p.mail.n && r.Verb == wire.DataEnd && (p.mail.holed || r.Code < 400):
+		p.endMail(false) // its end was lost, or is none that anybody else knows
+		p.mode = inLines
+		p.client.Reset()
+	case r.Code == 334 && r.To == 0 && p.mode == inLines: // an AUTH whose beginning was lost
+		p.mode = inResponse
+	case r.OK && r.Verb == "RCPT":
+		p.accepted++
+	case r.OK && (r.Verb == "MAIL" || r.Verb == "RSET" || r.Verb == "LHLO"):
+		p.accepted = 0
+	}
+}
+
+// cutEnhanced takes RFC 2034's enhanced code off the lines of a reply's text.
+func cutEnhanced(code int, text []byte) (enhanced string, rest []byte) {
+	n := enhancedLen(text)
+	if n == 0 || int(text[0]-'0') != code/100 {
+		return "", text
+	}
+	prefix := text[:n]
+	enhanced = string(prefix)
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimPrefix(bytes.TrimPrefix(line, prefix), []byte(" "))
+		rest = append(rest, line...)
+	}
+	return enhanced, rest
+}
+
+// enhancedLen returns the length of the enhanced status code (RFC 3463 section 2) that text begins with, 0 if with none.
+func enhancedLen(text []byte) int {
+	if len(text) < 5 || text[0] < '2' || text[0] > '5' || text[1] != '.' {
+		return 0
+	}
+	i, dots := 1, 0
+	for ; i < len(text) && text[i] == '.' && dots < 2; dots++ {
+		digits := 0
+		for i++; i < len(text) && isDigit(text[i]); i++ {
+			digits++
+		}
+		if digits == 0 || digits > 3 {
+			return 0
+		}
+	}
+	if dots != 2 || i < len(text) && text[i] != ' ' && text[i] != '\n' {
+		return 0
+	}
+	return i
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }

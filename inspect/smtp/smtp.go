@@ -1,0 +1,167 @@
+// Package smtp parses SMTP (RFC 5321) and LMTP (RFC 2033) conversations, seen from outside.
+//
+// The parser guesses the state and does not police it: a command is taken to succeed until its reply says otherwise, and
+// the server's reply is the truth. It is sans-io (package wire): chunks in, events out.
+//
+// What the client's octets mean can depend on a reply that is still to come: after DATA they are a mail or commands,
+// after STARTTLS they are TLS or an injection, after AUTH a secret or a command. One mechanism serves all of them: such
+// octets are held until the reply comes (hold.go). An end of data that only some servers take for one is decided by
+// what the server says next (doubt.go).
+package smtp
+
+import (
+	"time"
+
+	"github.com/mailwire/mailwire/inspect/sasl"
+	"github.com/mailwire/mailwire/inspect/wire"
+)
+
+// mode says what the client's next octets are.
+type mode uint8
+
+const (
+	inLines    mode = iota // commands
+	inResponse             // one response of an AUTH exchange
+	inBody                 // a mail after DATA
+	inChunk                // a mail's octets after BDAT
+	held                   // what the reply to the last command says (hold.go)
+	inDoubt                // a mail or commands, behind an ambiguous end of data (doubt.go)
+	beforeTLS              // TLS, or plain text in a decrypted capture: the first octet tells
+	opaque                 // nothing that can be read
+)
+
+// Parser is the state of one conversation. New makes it.
+type Parser struct {
+	emit func(wire.Event) // of the call that is under way
+	now  time.Time
+
+	mode     mode
+	client   wire.LineReader
+	server   wire.LineReader
+	waiting  wire.Pipeline
+	commands int // number of the last one
+	replies  int
+	lmtp     bool
+	accepted int // recipients of the transaction whose replies are being read, as LMTP replies once for each
+
+	hold     holding
+	mail     mail
+	doubt    doubt
+	auth     sasl.Exchange
+	authLive bool // an attempt waits for its result
+	scrub    sasl.Scrubber
+	mask     bool // unknown lines may be responses of a refused AUTH
+	resync   bool // after a gap: client lines are dropped up to a known verb
+	unsure   bool // after a gap: replies may not match what waits
+	answered bool // a reply came since the client's last command
+	bareLF   bool // the last command line ended with a bare LF
+
+	reply   reply
+	command wire.Command // the events, reused
+	body    wire.Body
+	anomaly wire.Anomaly
+}
+
+// New returns a parser for a conversation whose beginning was seen (started) or missed.
+func New(started bool, begin time.Time) *Parser {
+	p := &Parser{}
+	if started {
+		p.waiting.Push(0, wire.Connect, nil, begin)
+	}
+	return p
+}
+
+// Feed implements wire.Parser.
+func (p *Parser) Feed(c wire.Chunk, emit func(wire.Event)) {
+	p.emit, p.now = emit, c.Time
+	switch {
+	case p.mode == inDoubt:
+		p.doubtChunk(c)
+	case c.Dir == wire.FromClient:
+		p.fromClient(c)
+	default:
+		p.fromServer(c)
+	}
+}
+
+// Close implements wire.Parser. A line that the server did not end counts, one that the client did not end does not: a
+// server acts upon whole lines only.
+func (p *Parser) Close(t time.Time, emit func(wire.Event)) {
+	p.emit, p.now = emit, t
+	for p.mode == inDoubt {
+		p.decide(p.likelyEnd())
+	}
+	if l := p.server.Pending(); len(l.Data) > 0 && p.mode != opaque {
+		p.server.Reset()
+		p.replyLine(l)
+	}
+	for p.mode == held {
+		p.guess()
+	}
+	p.endMail(false)
+	p.endLogin(wire.OutcomeUnknown, nil)
+}
+
+func (p *Parser) fromClient(c wire.Chunk) {
+	if c.Lost != 0 {
+		p.clientGap(c.Lost)
+	}
+	p.clientOctets(c.Data)
+}
+
+// clientOctets takes octets in the order of the stream; each mode takes some and returns the rest.
+func (p *Parser) clientOctets(data []byte) {
+	for len(data) > 0 {
+		switch p.mode {
+		case inLines, inResponse:
+			data = p.clientLine(data)
+		case inBody:
+			data = p.dotted(data)
+		case inChunk:
+			data = p.counted(data)
+		case held:
+			data = p.keep(data)
+		case inDoubt:
+			p.doubtChunk(wire.Chunk{Dir: wire.FromClient, Time: p.now, Data: data})
+			return
+		case beforeTLS:
+			p.firstAfterTLS(data[0])
+		case opaque:
+			p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromClient, Data: data})
+			return
+		}
+	}
+}
+
+// clientGap says that octets of the client are missing. Within a mail they are a hole; among commands, what comes up to
+// the next line end is dropped and a known verb looked for.
+func (p *Parser) clientGap(lost int64) {
+	if p.mode == held {
+		p.guess()
+	}
+	switch p.mode {
+	case inBody:
+		p.mail.holed = true
+		p.mail.dots.Lose(p.bodyOctets)
+		p.bodyHole(lost)
+		return
+	case inChunk:
+		if lost = p.countedGap(lost); lost == 0 {
+			return
+		}
+	case opaque, beforeTLS:
+		p.mode = opaque
+		p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromClient, Lost: lost})
+		return
+	}
+	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromClient, Lost: lost})
+	p.mode = inLines
+	p.client.Resync()
+	p.resync, p.unsure = true, true
+	p.waiting.Push(0, "", nil, p.now)
+}
+
+func (p *Parser) say(kind string, count int64) {
+	p.anomaly = wire.Anomaly{Time: p.now, Kind: kind, Count: count}
+	p.emit(&p.anomaly)
+}

@@ -1,0 +1,419 @@
+package inspect
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"hash"
+	"slices"
+	"strings"
+
+	"github.com/mailwire/mailwire/inspect/message"
+	"github.com/mailwire/mailwire/inspect/record"
+	"github.com/mailwire/mailwire/inspect/smtp"
+	"github.com/mailwire/mailwire/inspect/wire"
+)
+
+// maxTransactions bounds the transactions of one session that have no outcome yet; clients that pipeline mails have a
+// handful.
+const maxTransactions = 100
+
+// transaction is a mail on its way: an SMTP mail transaction (RFC 5321 section 3.3), or a POP3 RETR or TOP.
+type transaction struct {
+	rec    *record.Message
+	mailN  int   // the number of its MAIL, or of its first command
+	dataN  int   // the number of the command that its octets belong to
+	rcptN  []int // the numbers of the RCPT commands in rec.Rcpt
+	total  record.Recipients
+	agreed bool // MAIL was accepted
+	worth  bool // RCPT, DATA or BDAT followed: it gets a record
+	open   bool // its octets are on the wire
+	sent   bool // all of its octets were seen, up to the end of data
+	acked  int  // replies to the end of data (LMTP has one for each recipient)
+
+	mail Mail
+	work *bodyWork
+}
+
+// bodyWork is what is needed while the octets of a mail flow. It is reused.
+type bodyWork struct {
+	parser message.Parser
+	hash   hash.Hash
+}
+
+// envelope handles the commands that make a transaction.
+func (s *Session) envelope(e *wire.Command) {
+	switch e.Verb {
+	case "MAIL":
+		address, params := smtp.Path(e.Arg)
+		t := s.newTransaction(e)
+		address = clean(address)
+		t.rec.From, t.rec.Params = &address, paramMap(params)
+	case "RCPT":
+		t := s.building(e)
+		t.worth = true
+		t.total.Unknown++
+		if len(t.rec.Rcpt) < record.MaxRecipients {
+			address, params := smtp.Path(e.Arg)
+			t.rec.Rcpt = append(t.rec.Rcpt, record.Rcpt{To: clean(address), Params: paramMap(params)})
+			t.rcptN = append(t.rcptN, e.N)
+		}
+	case "DATA", "BDAT":
+		t := s.building(e)
+		t.worth = true
+		if t.dataN == 0 || e.Verb == "DATA" {
+			t.dataN = e.N
+		}
+	}
+}
+
+func paramMap(params []smtp.Param) map[string]string {
+	if len(params) == 0 {
+		return nil
+	}
+	m := make(map[string]string, len(params))
+	for _, p := range params {
+		m[clean(p.Key)] = clean(p.Value)
+	}
+	return m
+}
+
+// newTransaction begins one at command e.
+func (s *Session) newTransaction(e *wire.Command) *transaction {
+	if len(s.transactions) == maxTransactions {
+		s.finish(s.transactions[0])
+	}
+	t := &transaction{mailN: e.N, rec: &record.Message{
+		V: record.Version, Type: "message", Session: s.rec.ID, Sensor: s.rec.Sensor, Mode: s.rec.Mode,
+		Protocol: s.rec.Protocol, Begin: record.Time{Time: e.Time}, Client: s.rec.Client, Server: s.rec.Server,
+		Helo: s.rec.Helo, User: s.user, TLS: s.tls,
+	}}
+	s.transactions = append(s.transactions, t)
+	return t
+}
+
+// building returns the transaction that a RCPT, DATA or BDAT belongs to.
+func (s *Session) building(e *wire.Command) *transaction {
+	if n := len(s.transactions); n > 0 && !s.transactions[n-1].sent {
+		return s.transactions[n-1]
+	}
+	return s.newTransaction(e)
+}
+
+// outcome handles the replies that decide about transactions.
+func (s *Session) outcome(e *wire.Reply) {
+	switch e.Verb {
+	case "MAIL":
+		s.mailReply(e)
+	case "RCPT":
+		s.rcptReply(e)
+	case "DATA", "BDAT":
+		if t := s.byData(e.To); t != nil && !e.OK {
+			t.rec.Reply = replyOf(e)
+		}
+	case wire.DataEnd:
+		s.endReply(e)
+	case "RSET", "EHLO", "HELO", "LHLO": // RFC 5321 sections 4.1.1.1 and 4.1.1.5
+		if e.OK {
+			s.abandon(e.To)
+		}
+	}
+}
+
+func replyOf(e *wire.Reply) *record.Reply {
+	return &record.Reply{Code: e.Code, Enhanced: e.Enhanced, Text: *text(e.Text)}
+}
+
+// mailReply: an accepted MAIL ends what was begun before it and not sent; a refused one within a transaction changes
+// nothing, and what followed it belongs to that transaction.
+func (s *Session) mailReply(e *wire.Reply) {
+	i := slices.IndexFunc(s.transactions, func(t *transaction) bool { return t.mailN == e.To })
+	if i < 0 {
+		return
+	}
+	t := s.transactions[i]
+	if e.OK {
+		t.agreed = true
+		s.abandon(e.To)
+		return
+	}
+	if t.rec.Reply = replyOf(e); i == 0 {
+		return
+	}
+	if before := s.transactions[i-1]; before.agreed && !before.open && !before.sent && !t.open && !t.sent {
+		before.rec.Rcpt = append(before.rec.Rcpt, t.rec.Rcpt...)
+		before.rcptN = append(before.rcptN, t.rcptN...)
+		before.total.Unknown += t.total.Unknown
+		before.worth = before.worth || t.worth
+		before.dataN = max(before.dataN, t.dataN)
+		s.transactions = slices.Delete(s.transactions, i, i+1)
+	}
+}
+
+func (s *Session) rcptReply(e *wire.Reply) {
+	for _, t := range s.transactions {
+		i := slices.Index(t.rcptN, e.To)
+		if i < 0 && (t.total.Unknown <= len(t.rcptN) || e.To < t.mailN) {
+			continue
+		}
+		if t.total.Unknown--; e.OK {
+			t.total.Accepted++
+		} else {
+			t.total.Rejected++
+		}
+		if i >= 0 {
+			r := &t.rec.Rcpt[i]
+			r.Code, r.Enhanced, r.Text = e.Code, e.Enhanced, ""
+			if !e.OK {
+				r.Text = *text(e.Text)
+			}
+		}
+		return
+	}
+}
+
+// endReply: the reply to the end of data decides; in LMTP each accepted recipient has one (RFC 2033 section 4.2).
+func (s *Session) endReply(e *wire.Reply) {
+	t := s.byData(e.To)
+	if t == nil {
+		return
+	}
+	reply := replyOf(e)
+	if t.rec.Reply == nil || t.acked == 0 || e.OK {
+		t.rec.Reply = reply
+	}
+	t.acked++
+	if s.rec.Protocol == record.LMTP {
+		n := 0
+		for i := range t.rec.Rcpt {
+			if r := &t.rec.Rcpt[i]; r.Code/100 == 2 {
+				if n++; n == t.acked {
+					r.Delivered = reply
+				}
+			}
+		}
+		if t.acked < t.total.Accepted {
+			return
+		}
+	}
+	if !t.open {
+		s.finish(t)
+	}
+}
+
+func (s *Session) byData(n int) *transaction {
+	for _, t := range s.transactions {
+		if t.dataN == n && n > 0 {
+			return t
+		}
+	}
+	return nil
+}
+
+// abandon ends the transactions begun before command n whose octets were not sent.
+func (s *Session) abandon(n int) {
+	for i := 0; i < len(s.transactions); {
+		if t := s.transactions[i]; t.mailN < n && !t.open && !t.sent {
+			s.finish(t)
+		} else {
+			i++
+		}
+	}
+}
+
+// bodyBegin begins the octets of a mail.
+func (s *Session) bodyBegin(e *wire.BodyBegin) {
+	t := s.byData(e.Command)
+	if t == nil {
+		t = s.newTransaction(&wire.Command{N: e.Command, Time: e.Time})
+		t.dataN = e.Command
+	}
+	s.number(t)
+	t.worth, t.open = true, true
+	t.rec.Via, t.rec.UIDL = e.Via, clean(e.UIDL)
+	t.mail = s.sink.OpenMail(t.rec)
+	t.work, _ = s.cfg.works.Get().(*bodyWork)
+	if t.work == nil {
+		t.work = &bodyWork{hash: sha256.New()}
+	}
+}
+
+// number gives the transaction its place in the session.
+func (s *Session) number(t *transaction) {
+	if t.rec.Transaction == 0 {
+		s.rec.Messages++
+		t.rec.Transaction = s.rec.Messages
+		t.rec.ID = record.MessageID(s.rec.ID, t.rec.Transaction)
+	}
+}
+
+// flowing returns the transaction whose octets are on the wire, nil if there is none.
+func (s *Session) flowing() *transaction {
+	for _, t := range s.transactions {
+		if t.open {
+			return t
+		}
+	}
+	return nil
+}
+
+func (s *Session) bodyOctets(e *wire.Body) {
+	t := s.flowing()
+	if t == nil {
+		return
+	}
+	if e.Lost != 0 {
+		t.hole(e.Lost)
+	}
+	if len(e.Data) == 0 {
+		return
+	}
+	t.rec.Octets += int64(len(e.Data))
+	t.work.hash.Write(e.Data)
+	t.work.parser.Write(e.Data)
+	if t.mail != nil {
+		t.mail.Write(e.Data)
+	}
+}
+
+func (t *transaction) hole(lost int64) {
+	t.work.parser.Hole(lost)
+	h := t.rec.Holes
+	if n := len(h); n == record.MaxHoles || n > 0 && h[n-1].Offset == t.rec.Octets {
+		if last := &h[n-1]; last.Octets < 0 || lost < 0 {
+			last.Octets = wire.LostUnknown
+		} else {
+			last.Octets += lost
+		}
+		return
+	}
+	t.rec.Holes = append(h, record.Hole{Offset: t.rec.Octets, Octets: max(lost, wire.LostUnknown)})
+}
+
+// bodyEnd ends the octets of the mail that is on the wire.
+func (s *Session) bodyEnd(e *wire.BodyEnd) {
+	t := s.flowing()
+	if t == nil {
+		return
+	}
+	t.open, t.sent = false, e.Complete
+	t.rec.End = record.Time{Time: e.Time}
+	if !e.Complete {
+		t.work.parser.Hole(wire.LostUnknown)
+	}
+	s.finishBody(t)
+	kind, from := record.ClientBody, "client"
+	if s.rec.Protocol == record.POP3 {
+		kind, from = record.ServerBody, "server"
+	}
+	octets := t.rec.Octets
+	s.line(record.Line{Time: t.rec.End, Kind: kind, Octets: octets})
+	s.entry(record.Entry{MS: t.rec.End.MS(s.rec.Begin), From: from, Body: &octets})
+	if s.rec.Protocol == record.POP3 || t.acked > 0 || !e.Complete {
+		s.finish(t)
+	}
+}
+
+// finishBody takes from the work what the record says about the octets, and gives the work back.
+func (s *Session) finishBody(t *transaction) {
+	w := t.work
+	t.work = nil
+	sum := w.hash.Sum(make([]byte, 0, sha256.Size))
+	t.rec.SHA256 = hex.EncodeToString(sum)
+	var omitted int
+	t.rec.Header, t.rec.Parts, omitted = w.parser.Close()
+	if omitted > 0 {
+		t.rec.Anomalies = addAnomaly(t.rec.Anomalies, "parts-limit", int64(omitted))
+	}
+	w.hash.Reset()
+	w.parser.Reset()
+	s.cfg.works.Put(w)
+}
+
+// finish says the record of a transaction whose outcome is as known as it will be.
+func (s *Session) finish(t *transaction) {
+	s.transactions = slices.DeleteFunc(s.transactions, func(o *transaction) bool { return o == t })
+	s.countRecipients(t)
+	if !t.worth {
+		return
+	}
+	if t.work != nil { // the session ends within the octets
+		t.work.parser.Hole(wire.LostUnknown)
+		s.finishBody(t)
+	}
+	s.number(t)
+	r := t.rec
+	if t.total != (record.Recipients{}) {
+		r.Recipients = &t.total
+	}
+	r.End = s.rec.End
+	r.Outcome = t.verdict(s.rec.Protocol)
+	r.Direction = s.messageDirection(r)
+	if r.Reply != nil && r.Outcome == record.Accepted {
+		r.QueueID = queueID(r.Reply.Text)
+	}
+	s.sink.Message(r, t.mail)
+}
+
+func (s *Session) countRecipients(t *transaction) {
+	if t.total == (record.Recipients{}) {
+		return
+	}
+	if s.rec.Recipients == nil {
+		s.rec.Recipients = new(record.Recipients)
+	}
+	s.rec.Recipients.Accepted += t.total.Accepted
+	s.rec.Recipients.Rejected += t.total.Rejected
+	s.rec.Recipients.Unknown += t.total.Unknown
+}
+
+// verdict names the outcome: what the server said, or else how far it got.
+func (t *transaction) verdict(protocol string) string {
+	r := t.rec
+	switch {
+	case protocol == record.POP3 && t.sent:
+		return record.Accepted
+	case r.Reply != nil && (protocol == record.POP3 || r.Reply.Code/100 == 2):
+		return record.Accepted
+	case r.Reply != nil:
+		return record.Rejected
+	case t.sent:
+		return record.Unknown
+	case r.Via == "" && t.total.Rejected > 0 && t.total.Accepted == 0:
+		return record.Rejected
+	}
+	return record.Aborted
+}
+
+// messageDirection tells where a mail goes from the domains of its envelope, or else from its connection.
+func (s *Session) messageDirection(r *record.Message) string {
+	if len(s.cfg.LocalDomains) == 0 || r.Protocol == record.POP3 || r.From == nil || len(r.Rcpt) == 0 {
+		return s.rec.Direction
+	}
+	toLocal := slices.ContainsFunc(r.Rcpt, func(to record.Rcpt) bool { return s.cfg.localAddress(to.To) })
+	return direction(s.cfg.localAddress(*r.From), toLocal)
+}
+
+// queueID finds the id under which a server queued a mail in its reply to the end of data: "Ok: queued as 4XyZ" (Postfix),
+// "OK id=1u..." (Exim), "[InternalId=...]" (Exchange), "4XyZ Message accepted for delivery" (Sendmail, OpenSMTPD).
+func queueID(reply string) string {
+	for _, mark := range []string{"queued as ", "OK id=", "InternalId=", "id="} {
+		if _, id, ok := strings.Cut(reply, mark); ok {
+			return word(id)
+		}
+	}
+	if id, rest, ok := strings.Cut(reply, " "); ok && strings.HasPrefix(strings.ToLower(rest), "message accepted") {
+		return word(id)
+	}
+	return ""
+}
+
+// word returns the characters that a queue id may have, from the beginning of s.
+func word(s string) string {
+	end := strings.IndexFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r))
+	})
+	if end >= 0 {
+		s = s[:end]
+	}
+	return strings.TrimRight(s, ".")
+}

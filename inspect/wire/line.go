@@ -1,0 +1,82 @@
+package wire
+
+import "bytes"
+
+// MaxLine is how many octets of one command or reply line are kept; the rest is counted and skipped up to the line end.
+const MaxLine = 4 << 10
+
+// Line is one line without its line end.
+type Line struct {
+	Data []byte // at most MaxLine octets, borrowed until the next call
+	Cut  int64  // octets beyond MaxLine, before the line end
+	Bare bool   // ended by LF without CR
+}
+
+// LineReader cuts a stream of octets into lines that end with LF. Its zero value is ready. It copies only lines that span
+// chunks, and holds at most MaxLine octets.
+type LineReader struct {
+	part []byte // of the line so far; a CR at its end may belong to the line end
+	cut  int64
+	cr   bool // the last octet was CR, and was cut
+	skip bool // drop everything up to the next line end
+}
+
+// Next returns the first line of data and what follows it. Without a line end in data, all of it is kept for later and
+// ok is false.
+func (r *LineReader) Next(data []byte) (line Line, rest []byte, ok bool) {
+	for {
+		i := bytes.IndexByte(data, '\n')
+		if i < 0 {
+			r.keep(data)
+			return Line{}, nil, false
+		}
+		head, tail := data[:i], data[i+1:]
+		if r.skip {
+			r.skip = false
+			data = tail
+			continue
+		}
+		if len(r.part) == 0 && r.cut == 0 && len(head) <= MaxLine {
+			return trim(head, 0, false), tail, true
+		}
+		r.keep(head)
+		line = trim(r.part, r.cut, r.cr)
+		r.part, r.cut, r.cr = r.part[:0], 0, false
+		return line, tail, true
+	}
+}
+
+// Pending returns the octets of a line whose end was not seen yet, borrowed until the next call.
+func (r *LineReader) Pending() Line { return trim(r.part, r.cut, r.cr) }
+
+// Empty says that the reader is at the beginning of a line.
+func (r *LineReader) Empty() bool { return len(r.part) == 0 && r.cut == 0 && !r.skip }
+
+// Resync forgets the line so far and drops what comes up to the next line end: what to do after a gap.
+func (r *LineReader) Resync() { *r = LineReader{part: r.part[:0], skip: true} }
+
+// Reset forgets the line so far; what comes next begins a line.
+func (r *LineReader) Reset() { *r = LineReader{part: r.part[:0]} }
+
+func (r *LineReader) keep(data []byte) {
+	if r.skip || len(data) == 0 {
+		return
+	}
+	if n := MaxLine - len(r.part); len(data) > n {
+		r.part = append(r.part, data[:n]...)
+		r.cut += int64(len(data) - n)
+		r.cr = data[len(data)-1] == '\r'
+		return
+	}
+	r.part = append(r.part, data...)
+}
+
+func trim(data []byte, cut int64, cutCR bool) Line {
+	switch n := len(data); {
+	case cutCR:
+		return Line{Data: data, Cut: cut - 1}
+	case cut == 0 && n > 0 && data[n-1] == '\r':
+		return Line{Data: data[:n-1]}
+	}
+	return Line{Data: data, Cut: cut, Bare: true}
+}

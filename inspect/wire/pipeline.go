@@ -1,0 +1,101 @@
+package wire
+
+import "time"
+
+const (
+	// MaxPending is how many unanswered commands are kept. RFC 2920 sets no limit; servers stop reading far below it.
+	MaxPending = 1000
+	// maxPendingLine is how much of an unanswered command's line is kept, to stand beside its reply.
+	maxPendingLine = 512
+)
+
+// Pending is a command that waits for its reply.
+type Pending struct {
+	N    int    // the command's number; 0 for octets that were lost, which may have held a command
+	Verb string // or a pseudo-verb
+	Line []byte // as in the Command event; owned by the Pipeline, valid until the next Push
+	Time time.Time
+}
+
+// Pipeline is the queue of commands that wait for a reply (RFC 2920): replies come in the order of the commands. Its zero
+// value is empty. It reuses its memory, which MaxPending bounds.
+type Pipeline struct {
+	ring []Pending
+	head int
+	size int
+}
+
+// Len returns how many commands wait.
+func (q *Pipeline) Len() int { return q.size }
+
+// Push adds a command. It returns false where that forgets the oldest one, as MaxPending wait already.
+func (q *Pipeline) Push(n int, verb string, line []byte, t time.Time) bool {
+	fits := q.size < MaxPending
+	if !fits {
+		q.drop()
+	}
+	if q.size == len(q.ring) {
+		q.grow()
+	}
+	p := &q.ring[(q.head+q.size)%len(q.ring)]
+	p.N, p.Verb, p.Time = n, verb, t
+	p.Line = append(p.Line[:0], line[:min(len(line), maxPendingLine)]...)
+	q.size++
+	return fits
+}
+
+// Head returns the command that the next reply answers, nil if none waits.
+func (q *Pipeline) Head() *Pending {
+	if q.size == 0 {
+		return nil
+	}
+	return &q.ring[q.head]
+}
+
+// Pop takes the command that the next reply answers; nil if none waits.
+func (q *Pipeline) Pop() *Pending {
+	p := q.Head()
+	if p != nil {
+		q.drop()
+	}
+	return p
+}
+
+// Seek drops what waits before the first command that suits, and says whether there is one; else it drops nothing.
+func (q *Pipeline) Seek(suits func(*Pending) bool) bool {
+	for i := range q.size {
+		if suits(&q.ring[(q.head+i)%len(q.ring)]) {
+			for range i {
+				q.drop()
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// Has says whether the command with number n waits.
+func (q *Pipeline) Has(n int) bool {
+	for i := range q.size {
+		if q.ring[(q.head+i)%len(q.ring)].N == n {
+			return true
+		}
+	}
+	return false
+}
+
+// Clear forgets all.
+func (q *Pipeline) Clear() { q.head, q.size = 0, 0 }
+
+func (q *Pipeline) drop() {
+	q.head = (q.head + 1) % len(q.ring)
+	q.size--
+}
+
+func (q *Pipeline) grow() {
+	ring := make([]Pending, max(4, 2*len(q.ring)))
+	for i := range q.size {
+		ring[i] = q.ring[(q.head+i)%len(q.ring)]
+	}
+	q.ring, q.head = ring, 0
+}
