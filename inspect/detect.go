@@ -8,8 +8,11 @@ import (
 	"github.com/mailwire/mailwire/inspect/wire"
 )
 
-// maxDetect bounds the octets of one side that are held before the protocol must be known.
-const maxDetect = 4 << 10
+// Bounds of what is held before the protocol must be known: octets of one side, and chunks.
+const (
+	maxDetect = 4 << 10
+	maxChunks = 1000
+)
 
 // verdict is what a detector makes of a conversation.
 type verdict uint8
@@ -76,7 +79,7 @@ func (d *detector) look() {
 		return
 	}
 	client, server := d.first[wire.FromClient], d.first[wire.FromServer]
-	full := d.final || len(client) == maxDetect || len(server) == maxDetect
+	full := d.final || len(client) == maxDetect || len(server) == maxDetect || len(d.chunks) >= maxChunks
 	if !d.started && looksLikeServer(client) && !looksLikeServer(server) {
 		d.verdict = isReversed
 		return
@@ -104,7 +107,9 @@ func (d *detector) promised(client, server []byte, full bool) verdict {
 			return isNeither
 		}
 	case bytes.IndexByte(client, '\n') >= 0:
-		return firstCommand(client, promise)
+		if v := firstCommand(firstLine(client), promise); v != isNeither {
+			return v
+		}
 	}
 	if full && len(client)+len(server) > 0 {
 		return isNeither

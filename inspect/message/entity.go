@@ -42,13 +42,14 @@ func (s *scanner) endHeader() {
 	}
 	s.mode, s.middle = inBody, false
 	e := h.entity(s.digest)
-	room := len(s.frames) < MaxDepth
+	room := s.depth+len(s.frames) < MaxDepth
+	isMessage := e.Type == typeMessage || e.Type == "message/global" // RFC 6532 section 3.7
 	switch {
 	case strings.HasPrefix(e.Type, "multipart/") && len(e.boundary) > 0 && len(e.boundary) <= MaxBoundary && room:
 		s.push(frame{digest: e.Type == "multipart/digest", part: -1}, e.boundary)
 		s.leaf.start(e, unencoded)
 		s.leaf.damaged = h.damaged
-	case (e.Type == typeMessage || e.Type == "message/global") && e.encoding == unencoded && room:
+	case isMessage && e.encoding == unencoded && room:
 		part := s.found.add(e.Part)
 		s.push(frame{part: part, from: s.offset, torn: h.damaged, damaged: h.damaged}, nil)
 		s.begin(false, true)
@@ -56,8 +57,8 @@ func (s *scanner) endHeader() {
 		s.leaf.start(e, e.encoding)
 		s.leaf.damaged, s.leaf.torn = h.damaged, h.damaged
 		s.leaf.part, s.leaf.listed = s.found.add(e.Part), true
-		if (e.Type == typeMessage || e.Type == "message/global") && s.level < MaxEncapsuled {
-			s.leaf.descend(s.found, s.level+1)
+		if isMessage && room && s.level < MaxEncapsuled {
+			s.leaf.descend(s.found, s.level+1, s.depth+len(s.frames)+1)
 		}
 	}
 }
@@ -183,18 +184,24 @@ func (s *scanner) closeLeaf() {
 	l.drop()
 }
 
-// truncated marks what the end of the stream cut short: all that is within a multipart which has no last boundary.
-func (s *scanner) truncated() {
-	if s.multiparts == 0 {
-		return
+// truncated marks what the end of the stream cut short: all that is within a multipart which has no last boundary. It
+// returns the place of that multipart.
+func (s *scanner) truncated() int {
+	for k := range s.frames {
+		if len(s.frames[k].boundary) == 0 {
+			continue
+		}
+		s.leaf.damaged = true
+		for i := range s.frames[k:] {
+			s.frames[k+i].damaged = true
+		}
+		if s.end == crEnd {
+			s.release()
+		}
+		return k
 	}
-	s.leaf.damaged = true
-	within := false
-	for i := range s.frames {
-		f := &s.frames[i]
-		f.damaged = f.damaged || within
-		within = within || len(f.boundary) > 0
-	}
+	s.release()
+	return len(s.frames)
 }
 
 func digestText(h hash.Hash) string {

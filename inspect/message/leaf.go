@@ -66,12 +66,12 @@ func (l *leaf) start(e entity, enc encoding) {
 }
 
 // descend says that the content is a mail.
-func (l *leaf) descend(found *findings, level int) {
+func (l *leaf) descend(found *findings, level, depth int) {
 	if l.inner == nil {
 		l.inner = new(scanner)
 	}
 	l.descending = true
-	l.inner.start(found, level)
+	l.inner.start(found, level, depth)
 }
 
 // drop closes the leaf and forgets it.

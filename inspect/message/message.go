@@ -85,7 +85,7 @@ func (p *Parser) Close() (header *record.Header, parts []record.Part, omitted in
 func (p *Parser) start() {
 	if !p.started {
 		p.started = true
-		p.scan.start(&p.found, 0)
+		p.scan.start(&p.found, 0, 0)
 	}
 }
 

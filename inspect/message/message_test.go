@@ -125,7 +125,7 @@ func TestStructure(t *testing.T) {
 		{"white space after a boundary", mixed + "--b \t\n\none\n--b-- \t\nx", []string{"text/plain 3"}},
 		{"no line end at the end", mixed + "--b\n\none\n--b--", []string{"text/plain 3"}},
 		{"text that looks like a boundary", mixed + "--b\n\n--bx\n--\n-\n--a\n --b\n--b-\n--b--", []string{"text/plain 23"}},
-		{"no last boundary", mixed + "--b\n\none\n", []string{"text/plain 4 damaged"}},
+		{"no last boundary", mixed + "--b\n\none\n", []string{"text/plain 3 damaged"}},
 		{"boundaries in a row", mixed + "--b\n--b\n\none\n--b\n--b--\n", []string{"text/plain 3"}},
 		{"empty parts", mixed + "--b\n\n--b\n\n\n--b\nContent-Type: text/html\n--b--\n", []string{"text/plain 0", "text/plain 0", "text/html 0"}},
 		{"no boundary parameter", "Content-Type: multipart/mixed\n\nabc", []string{"multipart/mixed 3 " + digestOf("abc")}},

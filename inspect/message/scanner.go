@@ -40,6 +40,7 @@ const maxPadding = 256
 type scanner struct {
 	found  *findings
 	level  int  // of encapsulation: 0 is the mail itself
+	depth  int  // of multiparts and messages around this stream
 	digest bool // the entity whose header is read is part of a multipart/digest
 
 	mode   mode
@@ -60,8 +61,8 @@ type scanner struct {
 	digesting  int // of them in use
 }
 
-func (s *scanner) start(found *findings, level int) {
-	s.found, s.level = found, level
+func (s *scanner) start(found *findings, level, depth int) {
+	s.found, s.level, s.depth = found, level, depth
 	s.mode, s.middle, s.end, s.skip = inBody, false, noEnd, false
 	s.line = s.line[:0]
 	s.frames, s.multiparts, s.longest = s.frames[:0], 0, 0
@@ -230,7 +231,8 @@ func (s *scanner) hole() {
 	}
 }
 
-// close ends the stream: what is still withheld is content.
+// close ends the stream. What is still withheld is content, unless a boundary is missing: then it is that one's line end,
+// as Python's email package has it.
 func (s *scanner) close() {
 	if len(s.line) > 0 {
 		line := s.line
@@ -246,7 +248,7 @@ func (s *scanner) close() {
 	for s.mode == inHeader {
 		s.closeHeader() // of an attached message, it begins another
 	}
+	s.closeTo(s.truncated())
 	s.release()
-	s.truncated()
 	s.closeTo(0)
 }

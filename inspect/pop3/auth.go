@@ -93,7 +93,8 @@ func (p *Parser) release(m mode) {
 
 // guess goes on without the reply to AUTH or STLS: it is taken to have succeeded, unless what follows is a command.
 func (p *Parser) guess() {
-	switch refused := Known(p.hold) && bytes.IndexByte(p.hold, '\n') >= 0; {
+	line, _, whole := bytes.Cut(p.hold, []byte("\n"))
+	switch refused := whole && Known(line); {
 	case refused:
 		p.mask = !p.stls
 		p.release(inLines)

@@ -44,7 +44,7 @@ func (p *Parser) commandLine(l wire.Line) {
 	verb := verbOf(word)
 	if p.resync {
 		if verb == "" {
-			p.emit(&wire.Noise{Time: p.now, Dir: wire.FromClient, Line: p.masked(l.Data)})
+			p.say(wire.Resync, 1)
 			return
 		}
 		p.resync = false
@@ -102,6 +102,9 @@ func (p *Parser) settleTurn() {
 	if p.holed && p.serverMode != inReply && p.waiting.Len() == 0 {
 		p.endAnswer()
 	}
+	if p.early && p.answered && p.replies == 1 && p.waiting.Len() == 1 {
+		p.waiting.Pop() // there was no greeting: what was taken for it answered the first command
+	}
 	if p.unsure && p.answered {
 		p.waiting.Clear()
 		p.unsure = false
@@ -111,6 +114,7 @@ func (p *Parser) settleTurn() {
 
 func (p *Parser) lineAnomalies(l wire.Line) {
 	if p.replies == 0 && p.commands == 1 && p.waiting.Len() > 0 {
+		p.early = true
 		p.say(wire.EarlyTalker, 1)
 	}
 	if l.Bare {
@@ -156,6 +160,6 @@ func verbOf(word []byte) string {
 
 // Known says whether line begins with a verb of POP3.
 func Known(line []byte) bool {
-	word, _ := cutWord(line)
+	word, _ := cutWord(bytes.TrimRight(line, "\r\n"))
 	return verbOf(word) != ""
 }

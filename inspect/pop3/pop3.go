@@ -65,8 +65,10 @@ type Parser struct {
 	mask     bool // unknown lines may be responses of a refused AUTH
 
 	resync   bool // after a gap: client lines are dropped up to a known verb
+	garbled  bool // after a gap: server lines are dropped up to a status line
 	unsure   bool // after a gap: replies may not match what waits
 	answered bool // a reply came since the client's last command
+	early    bool // the client spoke before the server
 
 	dots   wire.DotReader
 	holed  bool // octets of the mail or the list are lost
@@ -111,6 +113,9 @@ func (p *Parser) Close(t time.Time, emit func(wire.Event)) {
 	p.endAnswer()
 	for p.mode == held {
 		p.guess()
+	}
+	if l := p.client.Pending(); len(l.Data) > 0 && (p.mode == inLines || p.mode == inResponse) {
+		p.clientLine([]byte("\r\n"))
 	}
 	for len(p.attempts) > 0 {
 		p.endAttempt(p.attempts[0].n, wire.OutcomeUnknown, nil)
@@ -174,7 +179,7 @@ func (p *Parser) clientGap(lost int64) {
 	}
 	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromClient, Lost: lost})
 	p.mode = inLines
-	p.client.Resync()
+	p.client.Reset()
 	p.resync, p.unsure = true, true
 	p.waiting.Push(0, "", nil, p.now)
 }
@@ -193,7 +198,8 @@ func (p *Parser) serverGap(lost int64) {
 		return
 	}
 	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromServer, Lost: lost})
-	p.server.Resync()
+	p.server.Reset()
+	p.garbled = true
 	p.holed = p.serverMode == inList
 	p.unsure, p.answered = true, true
 	if p.mode == held && p.serverMode == inReply {

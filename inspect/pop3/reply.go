@@ -20,6 +20,11 @@ func (p *Parser) serverLine(l wire.Line) {
 		return
 	}
 	status, text := cutStatus(l.Data)
+	if status == "" && p.garbled {
+		p.say(wire.Resync, 1)
+		return
+	}
+	p.garbled = false
 	if status == "" {
 		p.say(wire.BadReply, 1)
 		p.emit(&wire.Noise{Time: p.now, Dir: wire.FromServer, Line: p.scrub.Scrub(l.Data)})
@@ -137,6 +142,10 @@ func (p *Parser) beginList(r *wire.Reply) {
 
 func (p *Parser) listLine(l wire.Line) {
 	line := l.Data
+	garbled := p.garbled
+	if p.garbled = false; garbled && string(line) != "." { // the rest of a line
+		return
+	}
 	if len(line) > 0 && line[0] == '.' {
 		if len(line) == 1 {
 			p.endAnswer()

@@ -112,7 +112,7 @@ func fill(r *rand.Rand, v reflect.Value) {
 // TestAppendJSON holds AppendJSON and encoding/json equal, octet by octet.
 func TestAppendJSON(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for i := range 20000 {
+	for i := range 5000 {
 		var s Session
 		var m Message
 		if i > 0 { // the first are the zero values
@@ -139,7 +139,7 @@ func TestAppendMS(t *testing.T) {
 			t.Fatalf("got %s, want %s", got, want)
 		}
 	}
-	for n := range 100000 {
+	for n := range 30000 {
 		check(float64(n) / 10)
 		check(float64(n) * 0.1)
 		check(math.Nextafter(float64(n)/10, 1e300))

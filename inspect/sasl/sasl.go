@@ -33,11 +33,9 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 	e.responses++
 	switch m := e.Mechanism; {
 	case m == "PLAIN": // RFC 4616: authzid NUL authcid NUL password
+		// Without an authcid the response is malformed, and nobody knows which field the client meant for its password.
 		if f := bytes.SplitN(data, []byte{0}, 3); len(f) == 3 {
 			e.setUser(f[1])
-			if len(f[1]) == 0 {
-				e.setUser(f[0])
-			}
 			secret = f[2]
 		}
 	case m == "LOGIN": // draft-murchison-sasl-login: the user, then the password

@@ -20,6 +20,7 @@ type mail struct {
 }
 
 func (p *Parser) beginMail(via string) {
+	p.endMail(false)
 	p.mail = mail{open: true, n: p.commands, bareLF: p.bareLF}
 	p.emit(&wire.BodyBegin{Time: p.now, Dir: wire.FromClient, Via: via, Command: p.commands})
 }
@@ -84,7 +85,8 @@ func (p *Parser) endOfData() {
 func (p *Parser) beginChunk(arg, line []byte) {
 	size, last := cutWord(arg)
 	n, err := strconv.ParseUint(string(size), 10, 63)
-	if err != nil {
+	isLast := bytes.EqualFold(last, []byte("LAST"))
+	if err != nil || len(last) > 0 && !isLast {
 		p.say(wire.BadBDAT, 1)
 		p.wait("BDAT", line)
 		return
@@ -93,7 +95,7 @@ func (p *Parser) beginChunk(arg, line []byte) {
 		p.beginMail("BDAT")
 	}
 	p.mail.left = int64(n)
-	p.mail.last = bytes.EqualFold(last, []byte("LAST"))
+	p.mail.last = isLast
 	p.mode = inChunk
 	if p.mail.last {
 		p.awaitEnd(line)

@@ -33,8 +33,8 @@ func (p *Parser) commandLine(l wire.Line) {
 	word, arg := cutWord(l.Data)
 	verb := verbOf(word)
 	if p.resync {
-		if verb == "" {
-			p.emit(&wire.Noise{Time: p.now, Dir: wire.FromClient, Line: p.masked(l.Data)})
+		if !isCommand(l.Data) {
+			p.say(wire.Resync, 1)
 			return
 		}
 		p.resync = false
@@ -90,6 +90,9 @@ func (p *Parser) wait(verb string, line []byte) {
 // settleTurn forgets, after a gap, the commands whose replies may have been lost, once the client goes on after a reply:
 // it waited, so nothing before is unanswered.
 func (p *Parser) settleTurn() {
+	if p.server.Pending().Cut > 0 { // nobody waits for the end of such a line
+		p.endServerLine()
+	}
 	if p.unsure && p.answered {
 		p.waiting.Clear()
 		p.unsure = false
@@ -206,7 +209,7 @@ func verbOf(word []byte) string {
 
 // Greets says whether line begins with a verb by which only a client of SMTP or LMTP opens, or continues, a dialogue.
 func Greets(line []byte) bool {
-	word, _ := cutWord(line)
+	word, _ := cutWord(bytes.TrimRight(line, "\r\n"))
 	switch verbOf(word) {
 	case "EHLO", "HELO", "LHLO":
 		return true
@@ -216,6 +219,24 @@ func Greets(line []byte) bool {
 
 // Known says whether line begins with a verb of SMTP or LMTP.
 func Known(line []byte) bool {
-	word, _ := cutWord(line)
+	word, _ := cutWord(bytes.TrimRight(line, "\r\n"))
 	return verbOf(word) != ""
+}
+
+// isCommand says whether line can hardly be anything but a command: text of a mail begins with a verb, too.
+func isCommand(line []byte) bool {
+	word, arg := cutWord(bytes.TrimRight(line, "\r\n"))
+	switch verbOf(word) {
+	case "":
+		return false
+	case "MAIL":
+		return len(arg) >= 5 && bytes.EqualFold(arg[:5], []byte("FROM:"))
+	case "RCPT":
+		return len(arg) >= 3 && bytes.EqualFold(arg[:3], []byte("TO:"))
+	case "DATA", "RSET", "QUIT", "STARTTLS":
+		return len(arg) == 0
+	case "BDAT":
+		return len(arg) > 0 && isDigit(arg[0])
+	}
+	return bytes.IndexByte(arg, ' ') < 0
 }

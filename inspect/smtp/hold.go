@@ -69,7 +69,8 @@ func (p *Parser) settle(r *wire.Reply) {
 
 // guess goes on without the reply: the command is taken to have succeeded, unless what follows is a command.
 func (p *Parser) guess() {
-	refused := Known(p.hold.buf) && bytes.IndexByte(p.hold.buf, '\n') >= 0
+	line, _, whole := bytes.Cut(p.hold.buf, []byte("\n"))
+	refused := whole && isCommand(line)
 	switch {
 	case refused:
 		p.mask = p.hold.verb == "AUTH"

@@ -47,8 +47,8 @@ func (p *Parser) serverGap(lost int64) {
 		return
 	}
 	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromServer, Lost: lost})
-	p.server.Resync()
-	p.reply.open = false
+	p.server.Reset()
+	p.garbled, p.reply.open = true, false
 	p.unsure, p.answered = true, true
 	if p.mode == held { // the reply that it waits for may be among what was lost
 		p.waiting.Clear()
@@ -59,11 +59,19 @@ func (p *Parser) serverGap(lost int64) {
 // replyLine takes one line of a reply (RFC 5321 section 4.2): three digits, "-" where more lines follow, text.
 func (p *Parser) replyLine(l wire.Line) {
 	if !isReply(l.Data) {
+		if p.garbled {
+			p.say(wire.Resync, 1)
+			return
+		}
 		p.say(wire.BadReply, 1)
 		p.emit(&wire.Noise{Time: p.now, Dir: wire.FromServer, Line: p.scrub.Scrub(l.Data)})
 		return
 	}
+	p.garbled = false
 	r := &p.reply
+	if r.open && string(l.Data[:3]) != string(r.lines[:3]) { // another reply: the last line of the one before is missing
+		p.replied(codeOf(r.lines))
+	}
 	if !r.open {
 		*r = reply{lines: r.lines[:0], text: r.text[:0], open: true}
 	} else {
@@ -77,8 +85,22 @@ func (p *Parser) replyLine(l wire.Line) {
 		p.say(wire.BareLF, 1)
 	}
 	if len(l.Data) == 3 || l.Data[3] != '-' {
-		p.replied(int(l.Data[0]-'0')*100 + int(l.Data[1]-'0')*10 + int(l.Data[2]-'0'))
+		p.replied(codeOf(l.Data))
 	}
+}
+
+// endServerLine takes the line whose end did not come for a whole one.
+func (p *Parser) endServerLine() {
+	l := p.server.Pending()
+	if len(l.Data) > 0 && p.mode != opaque {
+		l.Bare = false
+		p.server.Reset()
+		p.replyLine(l)
+	}
+}
+
+func codeOf(line []byte) int {
+	return int(line[0]-'0')*100 + int(line[1]-'0')*10 + int(line[2]-'0')
 }
 
 // isReply says whether line is a line of a reply: three digits, of which the first says 2 to 5, and then the end, a blank
@@ -122,6 +144,12 @@ func (p *Parser) match(code int) *wire.Pending {
 	w := p.waiting.Head()
 	if w == nil {
 		return nil
+	}
+	if w.Verb == wire.Connect && code != 220 && code < 400 { // no greeting, this is the reply to a command
+		p.waiting.Pop()
+		if w = p.waiting.Head(); w == nil {
+			return nil
+		}
 	}
 	if code == 220 && p.replies == 0 && w.Verb != wire.Connect && w.Verb != "STARTTLS" {
 		return nil // the greeting of a conversation whose beginning was missed

@@ -51,7 +51,8 @@ type Parser struct {
 	authLive bool // an attempt waits for its result
 	scrub    sasl.Scrubber
 	mask     bool // unknown lines may be responses of a refused AUTH
-	resync   bool // after a gap: client lines are dropped up to a known verb
+	resync   bool // after a gap: client lines are dropped up to a command
+	garbled  bool // after a gap: server lines are dropped up to a reply
 	unsure   bool // after a gap: replies may not match what waits
 	answered bool // a reply came since the client's last command
 	bareLF   bool // the last command line ended with a bare LF
@@ -85,18 +86,19 @@ func (p *Parser) Feed(c wire.Chunk, emit func(wire.Event)) {
 }
 
 // Close implements wire.Parser. A line that the server did not end counts, one that the client did not end does not: a
-// server acts upon whole lines only.
+// server acts upon whole lines only, so that one is shown and waits for nothing.
 func (p *Parser) Close(t time.Time, emit func(wire.Event)) {
 	p.emit, p.now = emit, t
-	for p.mode == inDoubt {
-		p.decide(p.likelyEnd())
+	p.endServerLine()
+	for p.mode == inDoubt || p.mode == held {
+		if p.mode == held {
+			p.guess()
+		} else {
+			p.decide(p.likelyEnd())
+		}
 	}
-	if l := p.server.Pending(); len(l.Data) > 0 && p.mode != opaque {
-		p.server.Reset()
-		p.replyLine(l)
-	}
-	for p.mode == held {
-		p.guess()
+	if l := p.client.Pending(); len(l.Data) > 0 && (p.mode == inLines || p.mode == inResponse) {
+		p.clientLine([]byte("\r\n"))
 	}
 	p.endMail(false)
 	p.endLogin(wire.OutcomeUnknown, nil)
@@ -156,7 +158,7 @@ func (p *Parser) clientGap(lost int64) {
 	}
 	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromClient, Lost: lost})
 	p.mode = inLines
-	p.client.Resync()
+	p.client.Reset()
 	p.resync, p.unsure = true, true
 	p.waiting.Push(0, "", nil, p.now)
 }

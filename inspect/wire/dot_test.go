@@ -115,16 +115,6 @@ func TestLineReader(t *testing.T) {
 	}
 }
 
-func TestLineReaderResync(t *testing.T) {
-	var r LineReader
-	r.Next([]byte("MAIL FR"))
-	r.Resync()
-	line, _, ok := r.Next([]byte("om the middle\r\nRSET\r\n"))
-	if !ok || string(line.Data) != "RSET" {
-		t.Fatalf("%q %v, want RSET", line.Data, ok)
-	}
-}
-
 func BenchmarkDotReader(b *testing.B) {
 	data := bytes.Repeat([]byte(strings.Repeat("x", 76)+"\r\n"), 1000)
 	var r DotReader

@@ -18,48 +18,37 @@ type LineReader struct {
 	part []byte // of the line so far; a CR at its end may belong to the line end
 	cut  int64
 	cr   bool // the last octet was CR, and was cut
-	skip bool // drop everything up to the next line end
 }
 
 // Next returns the first line of data and what follows it. Without a line end in data, all of it is kept for later and
 // ok is false.
 func (r *LineReader) Next(data []byte) (line Line, rest []byte, ok bool) {
-	for {
-		i := bytes.IndexByte(data, '\n')
-		if i < 0 {
-			r.keep(data)
-			return Line{}, nil, false
-		}
-		head, tail := data[:i], data[i+1:]
-		if r.skip {
-			r.skip = false
-			data = tail
-			continue
-		}
-		if len(r.part) == 0 && r.cut == 0 && len(head) <= MaxLine {
-			return trim(head, 0, false), tail, true
-		}
-		r.keep(head)
-		line = trim(r.part, r.cut, r.cr)
-		r.part, r.cut, r.cr = r.part[:0], 0, false
-		return line, tail, true
+	i := bytes.IndexByte(data, '\n')
+	if i < 0 {
+		r.keep(data)
+		return Line{}, nil, false
 	}
+	head, rest := data[:i], data[i+1:]
+	if r.Empty() && len(head) <= MaxLine {
+		return trim(head, 0, false), rest, true
+	}
+	r.keep(head)
+	line = trim(r.part, r.cut, r.cr)
+	r.Reset()
+	return line, rest, true
 }
 
 // Pending returns the octets of a line whose end was not seen yet, borrowed until the next call.
 func (r *LineReader) Pending() Line { return trim(r.part, r.cut, r.cr) }
 
 // Empty says that the reader is at the beginning of a line.
-func (r *LineReader) Empty() bool { return len(r.part) == 0 && r.cut == 0 && !r.skip }
+func (r *LineReader) Empty() bool { return len(r.part) == 0 && r.cut == 0 }
 
-// Resync forgets the line so far and drops what comes up to the next line end: what to do after a gap.
-func (r *LineReader) Resync() { *r = LineReader{part: r.part[:0], skip: true} }
-
-// Reset forgets the line so far; what comes next begins a line.
+// Reset forgets the line so far; what comes next begins a line, or is the rest of one after a gap.
 func (r *LineReader) Reset() { *r = LineReader{part: r.part[:0]} }
 
 func (r *LineReader) keep(data []byte) {
-	if r.skip || len(data) == 0 {
+	if len(data) == 0 {
 		return
 	}
 	if n := MaxLine - len(r.part); len(data) > n {

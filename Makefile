@@ -1,0 +1,52 @@
+# The tools that the code is checked with are pinned in go.mod. GO is the release with the fix for CVE-2026-94440; where
+# it cannot be had (no network), the one that is installed does.
+GO := go1.26.9
+export GOTOOLCHAIN := $(shell GOTOOLCHAIN=$(GO) go version >/dev/null 2>&1 && echo $(GO) || echo local)
+export CGO_ENABLED ?= 0
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+BIN := bin/mailwire
+FUZZTIME ?= 5s
+PACKAGES := $(shell go list ./... 2>/dev/null)
+
+.PHONY: build demo test check fuzz cross bench clean
+
+build:
+	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/mailwire
+
+# demo shows the main job: a mail server is talked to, captures are read, and what was recorded is printed.
+demo: build
+	$(BIN) demo testdata/pcap/*.pcap
+
+# test needs neither the network nor root: a test that lacks a mail server, or a right, says so and is skipped.
+test:
+	go test ./...
+
+# check is what continuous integration runs.
+check: cross
+	go vet ./...
+	@fmt=$$(go tool gofumpt -l .) && test -z "$$fmt" || { echo "not formatted by gofumpt:" $$fmt; exit 1; }
+	go tool staticcheck ./...
+	go mod tidy -diff
+	CGO_ENABLED=1 go test -race -shuffle=on ./...
+	$(MAKE) fuzz
+
+# fuzz runs every fuzz target for FUZZTIME.
+fuzz:
+	@for p in $(PACKAGES); do \
+		for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p >/tmp/fuzz.$$$$ 2>&1 || { cat /tmp/fuzz.$$$$; exit 1; }; \
+		done; \
+	done; rm -f /tmp/fuzz.$$$$
+
+# cross builds what must build without cgo, and elsewhere than on Linux.
+cross:
+	go build ./...
+	GOOS=darwin go build -o /dev/null ./cmd/mailwire
+	GOOS=windows go build -o /dev/null ./cmd/mailwire
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
+
+clean:
+	rm -rf bin mailwire-data mailwire-demo
