@@ -33,11 +33,7 @@ func (s *Session) event(e wire.Event) {
 	case *wire.Opaque:
 		s.opaque(e)
 	case *wire.Gap:
-		if e.Lost < 0 {
-			s.note(record.Time{Time: e.Time}, "octets of the %s are missing", e.Dir)
-		} else {
-			s.note(record.Time{Time: e.Time}, "%d octets of the %s are missing", e.Lost, e.Dir)
-		}
+		s.missing(record.Time{Time: e.Time}, e.Lost, e.Dir.String())
 	case *wire.Noise:
 		s.noise(e)
 	case *wire.Anomaly:
@@ -45,6 +41,15 @@ func (s *Session) event(e wire.Event) {
 		if t := s.flowing(); t != nil {
 			t.rec.Anomalies = addAnomaly(t.rec.Anomalies, e.Kind, e.Count)
 		}
+	}
+}
+
+// missing says in the log that octets were lost.
+func (s *Session) missing(t record.Time, lost int64, of string) {
+	if lost < 0 {
+		s.note(t, "octets of the %s are missing", of)
+	} else {
+		s.note(t, "%d octets of the %s are missing", lost, of)
 	}
 }
 
@@ -85,7 +90,7 @@ func (s *Session) reply(e *wire.Reply) {
 	if ms := e.Wait.Seconds() * 1000; e.Wait >= 0 && (s.rec.Slowest == nil || ms > s.rec.Slowest.MS) {
 		s.rec.Slowest = &record.Slowest{Command: e.Verb, MS: t.MS(record.Time{Time: e.Time.Add(-e.Wait)})}
 	}
-	if e.OK && e.To > 0 && e.Code/100 != 3 {
+	if e.OK && e.To > 0 && e.Code != 334 {
 		s.countVerb(e.Verb, true)
 	}
 	switch e.Verb {

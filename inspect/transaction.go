@@ -27,7 +27,8 @@ type transaction struct {
 	agreed bool // MAIL was accepted
 	worth  bool // RCPT, DATA or BDAT followed: it gets a record
 	open   bool // its octets are on the wire
-	sent   bool // all of its octets were seen, up to the end of data
+	ended  bool // they were, and are no more
+	sent   bool // they were, up to the end of data
 	acked  int  // replies to the end of data (LMTP has one for each recipient)
 
 	mail Mail
@@ -93,7 +94,7 @@ func (s *Session) newTransaction(e *wire.Command) *transaction {
 
 // building returns the transaction that a RCPT, DATA or BDAT belongs to.
 func (s *Session) building(e *wire.Command) *transaction {
-	if n := len(s.transactions); n > 0 && !s.transactions[n-1].sent {
+	if n := len(s.transactions); n > 0 && !s.transactions[n-1].ended {
 		return s.transactions[n-1]
 	}
 	return s.newTransaction(e)
@@ -139,7 +140,7 @@ func (s *Session) mailReply(e *wire.Reply) {
 	if t.rec.Reply = replyOf(e); i == 0 {
 		return
 	}
-	if before := s.transactions[i-1]; before.agreed && !before.open && !before.sent && !t.open && !t.sent {
+	if before := s.transactions[i-1]; before.agreed && !before.open && !before.ended && !t.open && !t.ended {
 		before.rec.Rcpt = append(before.rec.Rcpt, t.rec.Rcpt...)
 		before.rcptN = append(before.rcptN, t.rcptN...)
 		before.total.Unknown += t.total.Unknown
@@ -263,6 +264,7 @@ func (s *Session) bodyOctets(e *wire.Body) {
 	}
 	if e.Lost != 0 {
 		t.hole(e.Lost)
+		s.missing(s.rec.End, e.Lost, "mail")
 	}
 	if len(e.Data) == 0 {
 		return
@@ -295,7 +297,7 @@ func (s *Session) bodyEnd(e *wire.BodyEnd) {
 	if t == nil {
 		return
 	}
-	t.open, t.sent = false, e.Complete
+	t.open, t.ended, t.sent = false, true, e.Complete
 	t.rec.End = record.Time{Time: e.Time}
 	if !e.Complete {
 		t.work.parser.Hole(wire.LostUnknown)
@@ -308,7 +310,7 @@ func (s *Session) bodyEnd(e *wire.BodyEnd) {
 	octets := t.rec.Octets
 	s.line(record.Line{Time: t.rec.End, Kind: kind, Octets: octets})
 	s.entry(record.Entry{MS: t.rec.End.MS(s.rec.Begin), From: from, Body: &octets})
-	if s.rec.Protocol == record.POP3 || t.acked > 0 || !e.Complete {
+	if s.rec.Protocol == record.POP3 || t.acked > 0 {
 		s.finish(t)
 	}
 }

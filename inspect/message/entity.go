@@ -185,26 +185,27 @@ func (s *scanner) closeLeaf() {
 }
 
 // truncated marks what the end of the stream cut short: all that is within a multipart which has no last boundary. It
-// returns the place of that multipart.
+// returns the place of the outermost one that lacks it, after its first.
 func (s *scanner) truncated() int {
+	outermost, within := len(s.frames), false
 	for k := range s.frames {
-		if len(s.frames[k].boundary) == 0 {
-			continue
+		f := &s.frames[k]
+		f.damaged = f.damaged || within
+		within = within || len(f.boundary) > 0
+		if f.begun {
+			outermost = min(outermost, k)
 		}
-		s.leaf.damaged = true
-		for i := range s.frames[k:] {
-			s.frames[k+i].damaged = true
-		}
-		if s.end == crEnd {
-			s.release()
-		}
-		return k
 	}
-	s.release()
-	return len(s.frames)
+	s.leaf.damaged = s.leaf.damaged || within
+	if outermost == len(s.frames) || s.end == crEnd {
+		s.release()
+	}
+	return outermost
 }
 
 func digestText(h hash.Hash) string {
 	var sum [sha256.Size]byte
-	return hex.EncodeToString(h.Sum(sum[:0]))
+	var text [2 * sha256.Size]byte
+	hex.Encode(text[:], h.Sum(sum[:0]))
+	return string(text[:])
 }

@@ -28,6 +28,9 @@ const (
 	MaxEncapsuled = 4        // messages within each other that are attached in base64 or quoted-printable
 )
 
+// spareParts is the longest list that is kept from one mail to the next.
+const spareParts = 256
+
 // Parser takes the octets of one mail and says what it holds. The zero value is ready to use.
 type Parser struct {
 	scan    scanner
@@ -45,8 +48,11 @@ type findings struct {
 
 // Reset makes the parser ready for another mail, and keeps its buffers.
 func (p *Parser) Reset() {
-	p.found = findings{parts: p.found.parts[:0]}
-	clear(p.found.parts[:cap(p.found.parts)])
+	parts := p.found.parts
+	if clear(parts); cap(parts) > spareParts {
+		parts = nil
+	}
+	p.found = findings{parts: parts[:0]}
 	p.started = false
 }
 

@@ -62,7 +62,8 @@ func transferEncoding(value []byte) encoding {
 // mediaType returns the type, in lower case. One that is no type is text (RFC 2045 section 5.2), a multipart of no kind
 // is mixed (RFC 2046 section 5.1.7).
 func mediaType(value []byte) string {
-	main, sub, ok := strings.Cut(strings.ToLower(token(joinSlash(value))), "/")
+	kind := strings.ToLower(token(joinSlash(value)))
+	main, sub, ok := strings.Cut(kind, "/")
 	switch {
 	case !ok || main == "" || strings.Contains(sub, "/"):
 		return typeText
@@ -71,7 +72,7 @@ func mediaType(value []byte) string {
 	case sub == "":
 		return typeText
 	}
-	return main + "/" + sub
+	return kind
 }
 
 // joinSlash removes white space around the slash of a type.

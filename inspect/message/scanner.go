@@ -17,9 +17,7 @@ const (
 	crEnd // the last octet seen was CR; LF may follow
 )
 
-func (e lineEnd) octets() []byte {
-	return []byte("\n\r\n\r")[[...]int{0, 0, 1, 3}[e]:[...]int{0, 1, 3, 4}[e]]
-}
+var lineEnds = [...][]byte{noEnd: nil, lfEnd: []byte("\n"), crlfEnd: []byte("\r\n"), crEnd: []byte("\r")}
 
 // mode says what a scanner makes of the next line.
 type mode uint8
@@ -177,9 +175,9 @@ func (s *scanner) run(data []byte) {
 // release hands on the line end that was withheld, as content.
 func (s *scanner) release() {
 	if s.end != noEnd {
-		end := s.end
+		end := lineEnds[s.end]
 		s.end = noEnd
-		s.content(end.octets())
+		s.content(end)
 	}
 }
 

@@ -113,10 +113,6 @@ func (p *Parser) settleTurn() {
 }
 
 func (p *Parser) lineAnomalies(l wire.Line) {
-	if p.replies == 0 && p.commands == 1 && p.waiting.Len() > 0 {
-		p.early = true
-		p.say(wire.EarlyTalker, 1)
-	}
 	if l.Bare {
 		p.say(wire.BareLF, 1)
 	}

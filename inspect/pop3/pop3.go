@@ -80,7 +80,7 @@ type Parser struct {
 
 // New returns a parser for a conversation whose beginning was seen (started) or missed.
 func New(started bool, begin time.Time) *Parser {
-	p := &Parser{}
+	p := &Parser{resync: !started, garbled: !started}
 	if started {
 		p.waiting.Push(0, wire.Connect, nil, begin)
 	}
@@ -146,7 +146,7 @@ func (p *Parser) clientOctets(data []byte) {
 
 func (p *Parser) serverOctets(data []byte) {
 	for len(data) > 0 {
-		if data[0] == firstTLSOctet && p.server.Empty() && p.replies+p.commands == 0 {
+		if p.mode != opaque && data[0] == firstTLSOctet && p.server.Empty() && p.replies+p.commands == 0 {
 			p.implicitTLS()
 		}
 		switch {

@@ -43,6 +43,10 @@ func (p *Parser) serverLine(l wire.Line) {
 	w := p.match(status)
 	switch {
 	case w != nil:
+		if w.Verb == wire.Connect && p.commands > 0 {
+			p.early = true
+			p.say(wire.EarlyTalker, 1)
+		}
 		ev.To, ev.Verb, ev.Command, ev.Wait = w.N, w.Verb, w.Line, p.now.Sub(w.Time)
 	case p.replies == 0 && p.commands == 0:
 		ev.Verb = wire.Connect

@@ -56,6 +56,7 @@ func (p *Parser) commandLine(l wire.Line) {
 	}
 	p.lineAnomalies(l)
 	p.bareLF = l.Bare
+	p.endChunks(verb)
 	p.emit(&p.command)
 	p.begin(verb, arg)
 }
@@ -73,11 +74,13 @@ func (p *Parser) begin(verb string, arg []byte) {
 	case "LHLO":
 		p.lmtp = true
 	}
-	if p.mail.open && p.mode == inLines { // RFC 3030: only BDAT goes on with a mail that is sent in chunks
-		switch verb {
-		case "MAIL", "RSET", "QUIT", "HELO", "EHLO", "LHLO":
-			p.endMail(false)
-		}
+}
+
+// endChunks ends a mail that is sent in chunks where a command comes that does not go on with it (RFC 3030 section 2).
+func (p *Parser) endChunks(verb string) {
+	switch verb {
+	case "MAIL", "DATA", "RSET", "QUIT", "HELO", "EHLO", "LHLO":
+		p.endMail(false)
 	}
 }
 
@@ -101,9 +104,6 @@ func (p *Parser) settleTurn() {
 }
 
 func (p *Parser) lineAnomalies(l wire.Line) {
-	if p.replies == 0 && p.commands == 1 && p.waiting.Len() > 0 {
-		p.say(wire.EarlyTalker, 1)
-	}
 	if l.Bare {
 		p.say(wire.BareLF, 1)
 	}
@@ -233,10 +233,12 @@ func isCommand(line []byte) bool {
 		return len(arg) >= 5 && bytes.EqualFold(arg[:5], []byte("FROM:"))
 	case "RCPT":
 		return len(arg) >= 3 && bytes.EqualFold(arg[:3], []byte("TO:"))
-	case "DATA", "RSET", "QUIT", "STARTTLS":
+	case "DATA", "RSET", "QUIT", "STARTTLS", "NOOP":
 		return len(arg) == 0
+	case "EHLO", "HELO", "LHLO", "AUTH":
+		return len(bytes.Fields(arg)) <= 2
 	case "BDAT":
 		return len(arg) > 0 && isDigit(arg[0])
 	}
-	return bytes.IndexByte(arg, ' ') < 0
+	return false
 }

@@ -1,6 +1,8 @@
 package smtp
 
 import (
+	"slices"
+
 	"github.com/mailwire/mailwire/inspect/wire"
 )
 
@@ -117,16 +119,14 @@ func (p *Parser) likelyEnd() bool {
 	return p.mail.bareLF && p.doubt.form == '\n' && !p.doubt.ended
 }
 
-// decide goes on from the ambiguous end: the mail ended there, or its octets are text.
+// decide goes on from the ambiguous end: the mail ended there, or its octets are text. What follows an end that the client
+// sent as it sends all its lines is not smuggled.
 func (p *Parser) decide(ended bool) {
 	chunks := p.doubt.chunks
 	p.doubt = doubt{}
 	if ended {
-		for _, c := range chunks {
-			if c.Dir == wire.FromClient && len(c.Data) > 0 {
-				p.say(wire.Smuggling, 1)
-				break
-			}
+		if !p.mail.bareLF && slices.ContainsFunc(chunks, func(c wire.Chunk) bool { return c.Dir == wire.FromClient }) {
+			p.say(wire.Smuggling, 1)
 		}
 		p.endOfData()
 	} else {

@@ -19,7 +19,7 @@ func (p *Parser) fromServer(c wire.Chunk) {
 		p.serverGap(c.Lost)
 	}
 	for data := c.Data; len(data) > 0; {
-		if data[0] == firstTLSOctet && p.server.Empty() && p.replies+p.commands == 0 {
+		if p.mode != opaque && data[0] == firstTLSOctet && p.server.Empty() && p.replies+p.commands == 0 {
 			p.mode = opaque
 			p.emit(&wire.Upgrade{Time: p.now, How: "implicit"})
 		}
@@ -124,10 +124,14 @@ func (p *Parser) replied(code int) {
 	w := p.match(code)
 	switch {
 	case w != nil:
+		if w.Verb == wire.Connect && p.commands > 0 {
+			p.say(wire.EarlyTalker, 1)
+		}
 		ev.To, ev.Verb, ev.Command = w.N, w.Verb, w.Line
 		ev.Wait = p.now.Sub(w.Time)
 	case p.mode == inBody && p.waiting.Len() == 0: // before the end of data was seen
 		ev.To, ev.Verb = p.mail.n, wire.DataEnd
+		p.endUnseen(code)
 	case p.replies == 0 && (p.commands == 0 || code == 220):
 		ev.Verb = wire.Connect
 	case code != 421: // RFC 5321 section 3.8: the server may close at any time
@@ -177,6 +181,16 @@ func (p *Parser) match(code int) *wire.Pending {
 	return w
 }
 
+// endUnseen ends the mail on the wire where the server replies to it, and its end was lost, or is none that anybody else
+// knows.
+func (p *Parser) endUnseen(code int) {
+	if p.mail.holed || code < 400 {
+		p.mode = inLines
+		p.client.Reset()
+		p.endMail(false)
+	}
+}
+
 // follow does what a reply decides.
 func (p *Parser) follow(r *wire.Reply) {
 	switch {
@@ -185,10 +199,6 @@ func (p *Parser) follow(r *wire.Reply) {
 	case p.mode == inBody && r.To == p.mail.n && r.Verb == "DATA" && r.Code/100 != 3: // what was guessed was wrong
 		p.endMail(false)
 		p.mode = inLines
-	case p.mode == inBody && r.To == p.mail.n && r.Verb == wire.DataEnd && (p.mail.holed || r.Code < 400):
-		p.endMail(false) // its end was lost, or is none that anybody else knows
-		p.mode = inLines
-		p.client.Reset()
 	case r.Code == 334 && r.To == 0 && p.mode == inLines: // an AUTH whose beginning was lost
 		p.mode = inResponse
 	case r.OK && r.Verb == "RCPT":

@@ -65,7 +65,7 @@ type Parser struct {
 
 // New returns a parser for a conversation whose beginning was seen (started) or missed.
 func New(started bool, begin time.Time) *Parser {
-	p := &Parser{}
+	p := &Parser{resync: !started, garbled: !started}
 	if started {
 		p.waiting.Push(0, wire.Connect, nil, begin)
 	}

@@ -1,0 +1,20 @@
+package archive
+
+import (
+	"time"
+
+	"github.com/mailwire/mailwire/inspect/record"
+)
+
+// day is a day of the calendar, of any year: the year, and in the lower nine bits month and day.
+type day int64
+
+// dayOf returns the day of t in its own location.
+func dayOf(t record.Time) day {
+	y, m, d := t.Date()
+	return day(y)<<9 | day(m)<<5 | day(d)
+}
+
+func (d day) String() string {
+	return time.Date(int(d>>9), time.Month(d>>5&15), int(d&31), 0, 0, 0, 0, time.UTC).Format(time.DateOnly)
+}

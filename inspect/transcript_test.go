@@ -1,0 +1,219 @@
+package inspect
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/tools/txtar"
+
+	"github.com/mailwire/mailwire/inspect/record"
+	"github.com/mailwire/mailwire/inspect/wire"
+)
+
+var update = flag.Bool("update", false, "rewrite the expectations of the transcripts; review reads the diff")
+
+// TestTranscripts runs the dialogues of testdata/transcripts and compares what is said about them. Each runs whole, octet
+// by octet and cut at random, and the input is overwritten after each Feed.
+//
+// A line of a dialogue is one of
+//
+//	C: EHLO mx.example.org     the client's line, CRLF is added
+//	S= "250-a\r\n250 b\r\n"    the server's octets, exactly, as a Go string
+//	lost C 100                 octets of the client are missing (-1: an unknown number)
+//	fin S                      the server sends no more
+//	end closed                 how it ends: closed, reset, refused, timeout or unknown (the default)
+//	port pop3                  the hint: smtp (the default), pop3 or any
+//	midstream                  the beginning of the connection was not seen
+//
+// and lines of one side that follow each other are one flight, a millisecond after the one before.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("../testdata/transcripts/*/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no transcripts", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			ar, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := section(ar, "said")
+			whole := play(t, section(ar, "dialogue"), 0)
+			if *update {
+				ar.Files = []txtar.File{{Name: "dialogue", Data: []byte(section(ar, "dialogue"))}, {Name: "said", Data: []byte(whole)}}
+				if err := os.WriteFile(file, txtar.Format(ar), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if whole != want {
+				t.Fatalf("got:\n%s\nwant:\n%s", whole, want)
+			}
+			for _, n := range []int{1, 2, 3, -1, -2, -3} {
+				if got := play(t, section(ar, "dialogue"), n); got != want {
+					t.Fatalf("in pieces of %d, got:\n%s\nwant:\n%s", n, got, want)
+				}
+			}
+		})
+	}
+}
+
+func section(ar *txtar.Archive, name string) string {
+	for _, f := range ar.Files {
+		if f.Name == name {
+			return string(f.Data)
+		}
+	}
+	return ""
+}
+
+// play runs a dialogue in pieces of at most n octets (0: whole flights; negative: random, seeded by n).
+func play(t *testing.T, dialogue string, n int) string {
+	t.Helper()
+	begin := time.Date(2026, 11, 22, 3, 4, 5, 0, time.UTC)
+	conn := Conn{
+		Client: netip.MustParseAddrPort("192.0.2.7:51514"), Server: netip.MustParseAddrPort("198.51.100.9:25"),
+		Begin: begin, Mode: record.ModeTap, Hint: SMTP, Started: true,
+	}
+	end := EndUnknown
+	type flight struct {
+		op   string
+		dir  wire.Direction
+		data []byte
+		lost int64
+	}
+	var flights []flight
+	for line := range strings.Lines(dialogue) {
+		line = strings.TrimSuffix(line, "\n")
+		word, rest, _ := strings.Cut(line, " ")
+		dir := wire.FromClient
+		if word[:min(1, len(word))] == "S" || strings.HasPrefix(rest, "S") && (word == "lost" || word == "fin") {
+			dir = wire.FromServer
+		}
+		var data []byte
+		switch word {
+		case "C:", "S:":
+			data = []byte(rest + "\r\n")
+		case "C=", "S=":
+			raw, err := strconv.Unquote(rest)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			data = []byte(raw)
+		case "lost":
+			lost, err := strconv.ParseInt(rest[2:], 10, 64)
+			if err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			flights = append(flights, flight{op: "data", dir: dir, lost: lost})
+			continue
+		case "fin":
+			flights = append(flights, flight{op: "fin", dir: dir})
+			continue
+		case "end":
+			end = map[string]End{"closed": EndClosed, "reset": EndReset, "refused": EndRefused, "timeout": EndTimeout}[rest]
+			continue
+		case "port":
+			conn.Hint = map[string]Hint{"pop3": POP3, "any": AnyProtocol}[rest]
+			continue
+		case "midstream":
+			conn.Started = false
+			continue
+		case "", "#":
+			continue
+		default:
+			t.Fatalf("what is %q?", line)
+		}
+		if k := len(flights); k > 0 && flights[k-1].op == "data" && flights[k-1].dir == dir {
+			flights[k-1].data = append(flights[k-1].data, data...)
+		} else {
+			flights = append(flights, flight{op: "data", dir: dir, data: data})
+		}
+	}
+	sink := new(textSink)
+	s := New(&Config{Sensor: "test"}, conn, sink)
+	random := rand.New(rand.NewPCG(1, uint64(-n)))
+	now := begin
+	for _, f := range flights {
+		now = now.Add(time.Millisecond)
+		if f.op == "fin" {
+			s.HalfClose(f.dir, now)
+			continue
+		}
+		c := wire.Chunk{Dir: f.dir, Time: now, Lost: f.lost}
+		for rest := f.data; len(rest) > 0 || c.Lost != 0; c.Lost = 0 {
+			k := len(rest)
+			switch {
+			case n > 0:
+				k = min(k, n)
+			case n < 0 && k > 0:
+				k = 1 + random.IntN(k)
+			}
+			c.Data = bytes.Clone(rest[:k])
+			rest = rest[k:]
+			s.Feed(c)
+			for i := range c.Data {
+				c.Data[i] = 'X'
+			}
+		}
+	}
+	s.Close(now.Add(time.Millisecond), end)
+	if s.Ignored() {
+		return "ignored\n"
+	}
+	return sink.out.String()
+}
+
+// textSink writes what it is told, one line each.
+type textSink struct{ out strings.Builder }
+
+func (k *textSink) Line(s *record.Session, l record.Line) {
+	mark := []string{" -> ", "<-  ", "<** ", " -> ", "<-  ", "=== "}[l.Kind]
+	if l.TLS {
+		mark = strings.NewReplacer("-> ", "~> ", "<- ", "<~ ").Replace(mark)
+	}
+	text := string(l.Text)
+	if l.Kind == record.ClientBody || l.Kind == record.ServerBody {
+		text = fmt.Sprintf("[%d octets of message]", l.Octets)
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		fmt.Fprintf(&k.out, "%s%s\n", mark, strings.Trim(strconv.Quote(line), `"`))
+	}
+}
+
+func (k *textSink) Login(s *record.Session, attempt int, l record.Login) {
+	fmt.Fprintf(&k.out, "login %d %s %q %s %d\n", attempt, l.Mechanism, l.User, l.Outcome, l.Code)
+}
+
+func (k *textSink) Secret(s *record.Session, x record.Secret) {
+	fmt.Fprintf(&k.out, "secret %q\n", x.Secret)
+}
+
+func (k *textSink) OpenMail(m *record.Message) Mail { return new(textMail) }
+
+func (k *textSink) Message(m *record.Message, mail Mail) {
+	kept, _ := mail.(*textMail)
+	if kept != nil {
+		fmt.Fprintf(&k.out, "mail %q\n", kept.String())
+	}
+	k.out.Write(append(m.AppendJSON(nil), '\n'))
+}
+
+func (k *textSink) Session(s *record.Session) {
+	s.Dialogue = nil // the lines above say the same
+	k.out.Write(append(s.AppendJSON(nil), '\n'))
+}
+
+type textMail struct{ bytes.Buffer }
+
+func (m *textMail) Write(p []byte) { m.Buffer.Write(p) }
+func (m *textMail) Discard()       {}
