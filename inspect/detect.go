@@ -34,7 +34,7 @@ type detector struct {
 	final   bool // no more octets will come
 	verdict verdict
 	via     string // the tunnel's name
-	chunks  []wire.Chunk
+	held    wire.Backlog
 	first   [2][]byte // what each side said so far, behind any tunnel's opening
 	tunnel  tunnel
 }
@@ -45,8 +45,7 @@ func (d *detector) init(c Conn) {
 
 // add looks at the next chunk, which it copies.
 func (d *detector) add(c wire.Chunk) {
-	c.Data = bytes.Clone(c.Data)
-	d.chunks = append(d.chunks, c)
+	d.held.Add(c)
 	f := &d.first[c.Dir]
 	*f = append(*f, c.Data[:min(len(c.Data), maxDetect-len(*f))]...)
 	if c.Lost != 0 && len(c.Data) == 0 {
@@ -58,7 +57,7 @@ func (d *detector) add(c wire.Chunk) {
 // finish decides with what there is.
 func (d *detector) finish() {
 	d.final = true
-	if len(d.chunks) > 0 {
+	if len(d.held.Chunks) > 0 {
 		d.look()
 	}
 }
@@ -66,8 +65,8 @@ func (d *detector) finish() {
 // reverse exchanges the sides.
 func (d *detector) reverse() {
 	d.first[0], d.first[1] = d.first[1], d.first[0]
-	for i := range d.chunks {
-		d.chunks[i].Dir = d.chunks[i].Dir.Reverse()
+	for i := range d.held.Chunks {
+		d.held.Chunks[i].Dir = d.held.Chunks[i].Dir.Reverse()
 	}
 	d.started = true // nothing is reversed twice
 	d.verdict = undecided
@@ -79,7 +78,7 @@ func (d *detector) look() {
 		return
 	}
 	client, server := d.first[wire.FromClient], d.first[wire.FromServer]
-	full := d.final || len(client) == maxDetect || len(server) == maxDetect || len(d.chunks) >= maxChunks
+	full := d.final || len(client) == maxDetect || len(server) == maxDetect || len(d.held.Chunks) >= maxChunks
 	if !d.started && looksLikeServer(client) && !looksLikeServer(server) {
 		d.verdict = isReversed
 		return
@@ -95,7 +94,12 @@ func (d *detector) look() {
 func (d *detector) promised(client, server []byte, full bool) verdict {
 	promise := map[Hint]verdict{SMTP: isSMTP, POP3: isPOP3}[d.hint]
 	switch {
-	case startsTLS(client), startsTLS(server), !d.started:
+	case startsTLS(client), startsTLS(server):
+		return promise
+	case !d.started:
+		if len(client) < 4 && len(server) < 4 && !full {
+			return undecided
+		}
 		return promise
 	case looksLikeServer(server):
 		if server[0] == '+' || server[0] == '-' {
@@ -138,10 +142,9 @@ func discover(client, server []byte, full bool) verdict {
 	}
 	switch {
 	case isReplyLine(server):
-		return discoverBy(firstLine(client), saysMail(server, "SMTP", "LMTP"), smtp.Greets, isSMTP, full)
+		return discoverBy(client, server, saysMail(server, "SMTP", "LMTP"), smtp.Greets, isSMTP, full)
 	case hasPrefixFold(server, "+OK"):
-		speaks := func(line []byte) bool { return pop3.Known(line) }
-		return discoverBy(firstLine(client), saysMail(server, "POP"), speaks, isPOP3, full)
+		return discoverBy(client, server, saysMail(server, "POP"), pop3.Known, isPOP3, full)
 	case len(server) >= 4, full:
 		return isNeither
 	case len(client) >= 4 && len(server) == 0 && bytes.IndexByte(client, '\n') >= 0:
@@ -151,11 +154,12 @@ func discover(client, server []byte, full bool) verdict {
 }
 
 // discoverBy decides behind a greeting that fits: its words say mail, or the client's first line agrees.
-func discoverBy(line []byte, greeted bool, speaks func([]byte) bool, protocol verdict, full bool) verdict {
+func discoverBy(client, server []byte, greeted bool, speaks func([]byte) bool, protocol verdict, full bool) verdict {
+	line := firstLine(client)
 	switch {
 	case greeted, speaks(line):
 		return protocol
-	case line != nil, full:
+	case line != nil && firstLine(server) != nil, full:
 		return isNeither
 	}
 	return undecided
@@ -173,13 +177,12 @@ func saysMail(server []byte, words ...string) bool {
 	return false
 }
 
-// firstLine returns the first line of data, nil as long as it is not whole.
+// firstLine returns the first line of data with its line end, nil as long as it is not whole.
 func firstLine(data []byte) []byte {
-	line, _, ok := bytes.Cut(data, []byte("\n"))
-	if !ok {
-		return nil
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return data[:i+1]
 	}
-	return bytes.TrimSuffix(line, []byte("\r"))
+	return nil
 }
 
 // looksLikeServer says whether data begins as a greeting of SMTP or POP3 does.

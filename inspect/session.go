@@ -135,15 +135,15 @@ func (s *Session) settle(c wire.Chunk) {
 			s.detect = detector{}
 			return
 		}
-		if s.detect.chunks == nil {
+		if s.detect.held.Chunks == nil {
 			s.count(c)
 			return
 		}
 		s.begin(record.Unknown, nil)
 		s.anomaly(wire.NotThisProtocol, 1)
 	}
-	chunks := s.detect.chunks
-	s.detect.chunks = nil
+	chunks := s.detect.held.Chunks
+	s.detect.held.Chunks = nil
 	s.rec.Via = s.detect.via
 	for _, c := range chunks {
 		s.count(c)

@@ -47,7 +47,7 @@ func TestTranscripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := section(ar, "said")
-			whole := play(t, section(ar, "dialogue"), 0)
+			whole := parseScript(t, section(ar, "dialogue")).play(0)
 			if *update {
 				ar.Files = []txtar.File{{Name: "dialogue", Data: []byte(section(ar, "dialogue"))}, {Name: "said", Data: []byte(whole)}}
 				if err := os.WriteFile(file, txtar.Format(ar), 0o644); err != nil {
@@ -59,7 +59,7 @@ func TestTranscripts(t *testing.T) {
 				t.Fatalf("got:\n%s\nwant:\n%s", whole, want)
 			}
 			for _, n := range []int{1, 2, 3, -1, -2, -3} {
-				if got := play(t, section(ar, "dialogue"), n); got != want {
+				if got := parseScript(t, section(ar, "dialogue")).play(n); got != want {
 					t.Fatalf("in pieces of %d, got:\n%s\nwant:\n%s", n, got, want)
 				}
 			}
@@ -76,77 +76,86 @@ func section(ar *txtar.Archive, name string) string {
 	return ""
 }
 
-// play runs a dialogue in pieces of at most n octets (0: whole flights; negative: random, seeded by n).
-func play(t *testing.T, dialogue string, n int) string {
-	t.Helper()
-	begin := time.Date(2026, 11, 22, 3, 4, 5, 0, time.UTC)
-	conn := Conn{
+// script is a dialogue to be played.
+type script struct {
+	conn    Conn
+	flights []flight
+	end     End
+}
+
+// flight is what one side sends at once.
+type flight struct {
+	dir  wire.Direction
+	lost int64
+	data []byte
+	fin  bool
+}
+
+func newScript() *script {
+	return &script{conn: Conn{
 		Client: netip.MustParseAddrPort("192.0.2.7:51514"), Server: netip.MustParseAddrPort("198.51.100.9:25"),
-		Begin: begin, Mode: record.ModeTap, Hint: SMTP, Started: true,
-	}
-	end := EndUnknown
-	type flight struct {
-		op   string
-		dir  wire.Direction
-		data []byte
-		lost int64
-	}
-	var flights []flight
+		Begin: time.Date(2026, 11, 22, 3, 4, 5, 0, time.UTC), Mode: record.ModeTap, Hint: SMTP, Started: true,
+	}}
+}
+
+func parseScript(t testing.TB, dialogue string) *script {
+	s := newScript()
 	for line := range strings.Lines(dialogue) {
 		line = strings.TrimSuffix(line, "\n")
 		word, rest, _ := strings.Cut(line, " ")
 		dir := wire.FromClient
-		if word[:min(1, len(word))] == "S" || strings.HasPrefix(rest, "S") && (word == "lost" || word == "fin") {
+		if strings.HasPrefix(line, "S") || strings.HasPrefix(rest, "S") && (word == "lost" || word == "fin") {
 			dir = wire.FromServer
 		}
-		var data []byte
 		switch word {
 		case "C:", "S:":
-			data = []byte(rest + "\r\n")
+			s.add(flight{dir: dir, data: []byte(rest + "\r\n")})
 		case "C=", "S=":
 			raw, err := strconv.Unquote(rest)
 			if err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
-			data = []byte(raw)
+			s.add(flight{dir: dir, data: []byte(raw)})
 		case "lost":
 			lost, err := strconv.ParseInt(rest[2:], 10, 64)
 			if err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
-			flights = append(flights, flight{op: "data", dir: dir, lost: lost})
-			continue
+			s.add(flight{dir: dir, lost: lost})
 		case "fin":
-			flights = append(flights, flight{op: "fin", dir: dir})
-			continue
+			s.add(flight{dir: dir, fin: true})
 		case "end":
-			end = map[string]End{"closed": EndClosed, "reset": EndReset, "refused": EndRefused, "timeout": EndTimeout}[rest]
-			continue
+			s.end = map[string]End{"closed": EndClosed, "reset": EndReset, "refused": EndRefused, "timeout": EndTimeout}[rest]
 		case "port":
-			conn.Hint = map[string]Hint{"pop3": POP3, "any": AnyProtocol}[rest]
-			continue
+			s.conn.Hint = map[string]Hint{"pop3": POP3, "any": AnyProtocol}[rest]
 		case "midstream":
-			conn.Started = false
-			continue
-		case "", "#":
-			continue
+			s.conn.Started = false
 		default:
 			t.Fatalf("what is %q?", line)
 		}
-		if k := len(flights); k > 0 && flights[k-1].op == "data" && flights[k-1].dir == dir {
-			flights[k-1].data = append(flights[k-1].data, data...)
-		} else {
-			flights = append(flights, flight{op: "data", dir: dir, data: data})
-		}
 	}
+	return s
+}
+
+func (s *script) add(f flight) {
+	if k := len(s.flights); k > 0 && f.lost == 0 && !f.fin && !s.flights[k-1].fin && s.flights[k-1].dir == f.dir {
+		s.flights[k-1].data = append(s.flights[k-1].data, f.data...)
+	} else {
+		s.flights = append(s.flights, f)
+	}
+}
+
+// play runs the script in pieces of at most n octets (0: whole flights; negative: random, seeded by n) and returns what
+// was said.
+func (s *script) play(n int) string {
 	sink := new(textSink)
-	s := New(&Config{Sensor: "test"}, conn, sink)
+	session := New(&Config{Sensor: "test"}, s.conn, sink)
 	random := rand.New(rand.NewPCG(1, uint64(-n)))
-	now := begin
-	for _, f := range flights {
+	now := s.conn.Begin
+	for _, f := range s.flights {
 		now = now.Add(time.Millisecond)
-		if f.op == "fin" {
-			s.HalfClose(f.dir, now)
+		if f.fin {
+			session.HalfClose(f.dir, now)
 			continue
 		}
 		c := wire.Chunk{Dir: f.dir, Time: now, Lost: f.lost}
@@ -160,14 +169,14 @@ func play(t *testing.T, dialogue string, n int) string {
 			}
 			c.Data = bytes.Clone(rest[:k])
 			rest = rest[k:]
-			s.Feed(c)
+			session.Feed(c)
 			for i := range c.Data {
 				c.Data[i] = 'X'
 			}
 		}
 	}
-	s.Close(now.Add(time.Millisecond), end)
-	if s.Ignored() {
+	session.Close(now.Add(time.Millisecond), s.end)
+	if session.Ignored() {
 		return "ignored\n"
 	}
 	return sink.out.String()

@@ -38,8 +38,8 @@ func (d *detector) openTunnel() {
 // strip drops the first n octets of one side.
 func (d *detector) strip(dir wire.Direction, n int) {
 	d.first[dir] = d.first[dir][n:]
-	for i := range d.chunks {
-		if c := &d.chunks[i]; c.Dir == dir && n > 0 {
+	for i := range d.held.Chunks {
+		if c := &d.held.Chunks[i]; c.Dir == dir && n > 0 {
 			k := min(n, len(c.Data))
 			c.Data = c.Data[k:]
 			n -= k
@@ -50,26 +50,33 @@ func (d *detector) strip(dir wire.Direction, n int) {
 // opening recognises a tunnel's opening and returns how many octets of each side belong to it. An empty name: it is none.
 func opening(client, server []byte) (name string, c, s int, whole bool) {
 	switch {
-	case hasPrefixFold(client, "CONNECT "):
+	case len(client) == 0:
+	case begins(client, "CONNECT "):
 		c, s = headEnd(client), headEnd(server)
 		return "http-connect", c, s, c > 0 && s > 0
-	case hasPrefixFold(client, "PROXY "):
+	case begins(client, "PROXY "):
 		c = bytes.IndexByte(client, '\n') + 1
 		return "proxy-v1", c, 0, c > 0
-	case bytes.HasPrefix(client, []byte("\r\n\r\n\x00\r\nQUIT\n")):
+	case begins(client, "\r\n\r\n\x00\r\nQUIT\n"):
 		if len(client) < 16 {
 			return "proxy-v2", 0, 0, false
 		}
 		c = 16 + int(client[14])<<8 + int(client[15])
 		return "proxy-v2", c, 0, len(client) >= c
-	case len(client) > 0 && client[0] == 5 && (len(server) == 0 || server[0] == 5):
+	case client[0] == 5 && (len(server) == 0 || server[0] == 5):
 		c, s = socks5(client, server)
 		return "socks5", c, s, c > 0
-	case len(client) > 1 && client[0] == 4 && client[1] == 1 && (len(server) == 0 || server[0] == 0):
+	case begins(client, "\x04\x01") && (len(server) == 0 || server[0] == 0):
 		c, s = socks4(client, server)
 		return "socks4", c, s, c > 0
 	}
 	return "", 0, 0, false
+}
+
+// begins says whether data begins with prefix, as far as it goes.
+func begins(data []byte, prefix string) bool {
+	n := min(len(data), len(prefix))
+	return bytes.EqualFold(data[:n], []byte(prefix[:n]))
 }
 
 // headEnd returns the length of an HTTP message's head, 0 as long as it is not whole.

@@ -67,7 +67,7 @@ func (p *Parser) commandLine(l wire.Line) {
 		p.user = string(arg[:min(len(arg), maxUser)])
 	case "":
 		ev.Verb = string(bytes.ToUpper(word[:min(len(word), maxUser)]))
-		if ev.Line = p.masked(l.Data); len(ev.Line) != len(l.Data) {
+		if ev.Line = p.scrub.Unknown(l.Data, p.mask); len(ev.Line) != len(l.Data) {
 			ev.Verb, ev.Arg = sasl.Mask, nil
 		}
 	}
@@ -122,16 +122,6 @@ func (p *Parser) lineAnomalies(l wire.Line) {
 	if n := bytes.Count(l.Data, []byte{0}); n > 0 {
 		p.say(wire.NUL, int64(n))
 	}
-}
-
-// masked returns an unknown line as it may be shown: a response of an AUTH exchange whose beginning was lost, or that
-// the server refused, is a secret.
-func (p *Parser) masked(line []byte) []byte {
-	if p.mask || sasl.MayBeResponse(line) {
-		p.scrub.Add(line)
-		return []byte(sasl.Mask)
-	}
-	return p.scrub.Scrub(line)
 }
 
 // cutWord returns the first word of line and what follows the blanks behind it.

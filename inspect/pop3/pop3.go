@@ -68,6 +68,7 @@ type Parser struct {
 	garbled  bool // after a gap: server lines are dropped up to a status line
 	unsure   bool // after a gap: replies may not match what waits
 	answered bool // a reply came since the client's last command
+	veiled   bool // the server's octets are TLS, the client's are still to come
 	early    bool // the client spoke before the server
 
 	dots   wire.DotReader
@@ -149,8 +150,11 @@ func (p *Parser) serverOctets(data []byte) {
 		if p.mode != opaque && data[0] == firstTLSOctet && p.server.Empty() && p.replies+p.commands == 0 {
 			p.implicitTLS()
 		}
+		if p.mode == beforeTLS && p.server.Empty() && data[0] != '+' && data[0] != '-' {
+			p.veiled = true
+		}
 		switch {
-		case p.mode == opaque, p.mode == beforeTLS && p.server.Empty() && data[0] != '+' && data[0] != '-':
+		case p.mode == opaque, p.veiled:
 			p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromServer, Data: data})
 			return
 		case p.serverMode == inMail:

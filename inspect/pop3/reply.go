@@ -48,8 +48,6 @@ func (p *Parser) serverLine(l wire.Line) {
 			p.say(wire.EarlyTalker, 1)
 		}
 		ev.To, ev.Verb, ev.Command, ev.Wait = w.N, w.Verb, w.Line, p.now.Sub(w.Time)
-	case p.replies == 0 && p.commands == 0:
-		ev.Verb = wire.Connect
 	default:
 		p.say(wire.UnsolicitedReply, 1)
 	}

@@ -34,7 +34,8 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 	switch m := e.Mechanism; {
 	case m == "PLAIN": // RFC 4616: authzid NUL authcid NUL password
 		// Without an authcid the response is malformed, and nobody knows which field the client meant for its password.
-		if f := bytes.SplitN(data, []byte{0}, 3); len(f) == 3 {
+		secret = data
+		if f := bytes.SplitN(data, []byte{0}, 3); len(f) == 3 && len(f[1]) > 0 {
 			e.setUser(f[1])
 			secret = f[2]
 		}
@@ -45,10 +46,9 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 		}
 		secret = data
 	case m == "CRAM-MD5": // RFC 2195: user SP digest
-		if i := bytes.LastIndexByte(data, ' '); i >= 0 {
-			e.setUser(data[:i])
-			return data[i+1:]
-		}
+		i := bytes.LastIndexByte(data, ' ')
+		e.setUser(data[:max(i, 0)])
+		return data[i+1:]
 	case m == "DIGEST-MD5": // RFC 2831
 		e.setUser(quotedField(data, "username="))
 	case strings.HasPrefix(m, "SCRAM-"): // RFC 5802: n,,n=user,r=nonce
@@ -57,14 +57,16 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 		}
 	case m == "XOAUTH2": // user=name ^A auth=Bearer token ^A ^A
 		e.setUser(field(data, "user=", 1))
-		secret = field(data, "auth=", 1)
+		secret = token(data)
 	case m == "OAUTHBEARER": // RFC 7628: n,a=name, ^A ... ^A auth=Bearer token ^A ^A
 		e.setUser(unescapeSCRAM(field(data, "a=", ',')))
-		secret = field(data, "auth=", 1)
+		secret = token(data)
 	case m == "NTLM":
 		e.setUser(ntlmUser(data))
 	case m == "EXTERNAL", m == "ANONYMOUS": // RFC 4422 appendix A, RFC 4505
 		e.setUser(data)
+	default: // nobody knows what of it is secret
+		secret = data
 	}
 	if len(secret) > 0 {
 		e.Secret = string(secret)
@@ -100,6 +102,14 @@ func field(data []byte, key string, end byte) []byte {
 		}
 		at += len(key)
 	}
+}
+
+// token returns the bearer token of a response, and all of a response that has none.
+func token(data []byte) []byte {
+	if t := field(data, "auth=", 1); len(t) > 0 {
+		return t
+	}
+	return data
 }
 
 func quotedField(data []byte, key string) []byte {

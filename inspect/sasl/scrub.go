@@ -3,6 +3,7 @@ package sasl
 import (
 	"bytes"
 	"encoding/base64"
+	"unicode"
 )
 
 const (
@@ -18,8 +19,15 @@ const Mask = "***"
 // what they did not understand. Its zero value knows none.
 type Scrubber struct{ secrets [][]byte }
 
-// Add remembers a secret in the form in which it was sent.
+// Add remembers a secret in the form in which it was sent, and the words of it between control octets.
 func (s *Scrubber) Add(secret []byte) {
+	s.add(secret)
+	for word := range bytes.FieldsFuncSeq(secret, unicode.IsControl) {
+		s.add(word)
+	}
+}
+
+func (s *Scrubber) add(secret []byte) {
 	secret = clip(bytes.TrimSpace(secret), maxSecretLen)
 	if len(secret) < minSecretLen {
 		return
@@ -39,6 +47,18 @@ func (s *Scrubber) Add(secret []byte) {
 func (s *Scrubber) AddEncoded(secret []byte) {
 	s.Add(secret)
 	s.Add(base64.RawStdEncoding.AppendEncode(nil, secret))
+}
+
+// Unknown returns a client's line that is no known command as it may be shown. It is masked and remembered if it is
+// suspect, as the line behind an AUTH that the server refused, or looks like a response of an exchange whose beginning
+// was lost.
+func (s *Scrubber) Unknown(line []byte, suspect bool) []byte {
+	if !suspect && !mayBeResponse(line) {
+		return s.Scrub(line)
+	}
+	s.Add(bytes.TrimRight(line, "="))
+	s.Add(decode(line))
+	return []byte(Mask)
 }
 
 // Scrub returns text without the secrets: text itself where there are none in it, and else a masked copy. Case is not
@@ -80,9 +100,8 @@ func lower(c byte) byte {
 	return c
 }
 
-// MayBeResponse says whether a line that is no known command may be a response of an AUTH exchange whose beginning was
-// not seen: one word of base64 whose length suits it. Such a line is shown masked.
-func MayBeResponse(line []byte) bool {
+// mayBeResponse says whether a line is one word of base64 whose length suits it.
+func mayBeResponse(line []byte) bool {
 	if len(line) < 8 || len(line)%4 != 0 {
 		return false
 	}

@@ -47,7 +47,7 @@ func (p *Parser) commandLine(l wire.Line) {
 		p.beginAuth(arg)
 	case verb == "":
 		p.command.Verb = string(bytes.ToUpper(word[:min(len(word), maxUnknownVerb)]))
-		p.command.Line = p.masked(l.Data)
+		p.command.Line = p.scrub.Unknown(l.Data, p.mask)
 		if len(p.command.Line) != len(l.Data) {
 			p.command.Verb, p.command.Arg = sasl.Mask, nil
 		}
@@ -113,16 +113,6 @@ func (p *Parser) lineAnomalies(l wire.Line) {
 	if n := bytes.Count(l.Data, []byte{0}); n > 0 {
 		p.say(wire.NUL, int64(n))
 	}
-}
-
-// masked returns an unknown line as it may be shown: a response of an AUTH exchange whose beginning was lost, or that
-// the server refused, is a secret.
-func (p *Parser) masked(line []byte) []byte {
-	if p.mask || sasl.MayBeResponse(line) {
-		p.scrub.Add(line)
-		return []byte(sasl.Mask)
-	}
-	return p.scrub.Scrub(line)
 }
 
 // cutWord returns the first word of line and what follows the blanks behind it.

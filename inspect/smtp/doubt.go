@@ -16,9 +16,8 @@ const (
 // and others for text. A server cannot see the difference; who watches both sides can, by counting replies. What both
 // sides say meanwhile is held, and then gone through again in the light of the answer.
 type doubt struct {
-	chunks []wire.Chunk // their Data is owned
-	octets int
-	form   byte // the last octet of the ambiguous end
+	wire.Backlog
+	form byte // the last octet of the ambiguous end
 
 	// What would be so if the octets were text.
 	dots     wire.DotReader
@@ -47,18 +46,23 @@ func (p *Parser) doubtChunk(c wire.Chunk) {
 		p.decide(false)
 		p.Feed(c, p.emit)
 		return
-	case d.octets+len(c.Data) > maxDoubt || len(d.chunks) == maxDoubtChunks:
+	case d.Octets == maxDoubt || len(d.Chunks) == maxDoubtChunks:
 		p.decide(p.likelyEnd())
 		p.Feed(c, p.emit)
 		return
 	}
-	d.octets += len(c.Data)
-	c.Data = append([]byte(nil), c.Data...)
-	d.chunks = append(d.chunks, c)
+	n := min(len(c.Data), maxDoubt-d.Octets)
+	rest := c
+	rest.Lost, rest.Data = 0, c.Data[n:]
+	c.Data = c.Data[:n]
+	d.Add(c)
 	if c.Dir == wire.FromClient {
 		d.scanClient(c.Data)
 	} else if d.scanServer(c.Data); d.replies > d.expected(p) {
 		p.decide(true)
+	}
+	if len(rest.Data) > 0 {
+		p.Feed(rest, p.emit)
 	}
 }
 
@@ -122,7 +126,7 @@ func (p *Parser) likelyEnd() bool {
 // decide goes on from the ambiguous end: the mail ended there, or its octets are text. What follows an end that the client
 // sent as it sends all its lines is not smuggled.
 func (p *Parser) decide(ended bool) {
-	chunks := p.doubt.chunks
+	chunks := p.doubt.Chunks
 	p.doubt = doubt{}
 	if ended {
 		if !p.mail.bareLF && slices.ContainsFunc(chunks, func(c wire.Chunk) bool { return c.Dir == wire.FromClient }) {

@@ -95,7 +95,7 @@ func (p *Parser) injected() {
 	}
 	p.say(wire.STARTTLSInject, 1)
 	for line := range bytes.Lines(p.hold.buf) {
-		p.emit(&wire.Noise{Time: p.now, Dir: wire.FromClient, Line: p.masked(bytes.TrimRight(line, "\r\n"))})
+		p.emit(&wire.Noise{Time: p.now, Dir: wire.FromClient, Line: p.scrub.Unknown(bytes.TrimRight(line, "\r\n"), p.mask)})
 	}
 	p.hold.buf = nil
 }
@@ -106,7 +106,7 @@ func (p *Parser) firstAfterTLS(c byte) {
 	plain := 'a' <= c|0x20 && c|0x20 <= 'z'
 	p.mode = opaque
 	if plain {
-		p.mode = inLines
+		p.mode, p.veiled = inLines, false
 		p.waiting.Clear()
 		p.client.Reset()
 	}

@@ -23,7 +23,10 @@ func (p *Parser) fromServer(c wire.Chunk) {
 			p.mode = opaque
 			p.emit(&wire.Upgrade{Time: p.now, How: "implicit"})
 		}
-		if p.mode == opaque || p.mode == beforeTLS && p.server.Empty() && !isDigit(data[0]) {
+		if p.mode == beforeTLS && p.server.Empty() && !isDigit(data[0]) {
+			p.veiled = true
+		}
+		if p.mode == opaque || p.veiled {
 			p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromServer, Data: data})
 			return
 		}
@@ -132,7 +135,7 @@ func (p *Parser) replied(code int) {
 	case p.mode == inBody && p.waiting.Len() == 0: // before the end of data was seen
 		ev.To, ev.Verb = p.mail.n, wire.DataEnd
 		p.endUnseen(code)
-	case p.replies == 0 && (p.commands == 0 || code == 220):
+	case p.replies == 0 && code == 220:
 		ev.Verb = wire.Connect
 	case code != 421: // RFC 5321 section 3.8: the server may close at any time
 		p.say(wire.UnsolicitedReply, 1)

@@ -55,6 +55,7 @@ type Parser struct {
 	garbled  bool // after a gap: server lines are dropped up to a reply
 	unsure   bool // after a gap: replies may not match what waits
 	answered bool // a reply came since the client's last command
+	veiled   bool // the server's octets are TLS, the client's are still to come
 	bareLF   bool // the last command line ended with a bare LF
 
 	reply   reply
