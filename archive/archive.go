@@ -187,6 +187,7 @@ func (a *Archive) Close() error {
 // Stats counts what an archive did since it was opened.
 type Stats struct {
 	Sessions          int64 // records of sessions
+	ErrorReplies      int64 // replies in them that refuse
 	Messages          int64 // records of messages
 	Logins            int64 // attempts in the auth log
 	Stored            int64 // mails
@@ -198,14 +199,14 @@ type Stats struct {
 }
 
 type counts struct {
-	sessions, messages, logins, stored, notStored, duplicates, duplicateMessages, linesLost, errors atomic.Int64
+	sessions, errorReplies, messages, logins, stored, notStored, duplicates, duplicateMessages, linesLost, errors atomic.Int64
 }
 
 // Stats returns the counts so far.
 func (a *Archive) Stats() Stats {
 	c := &a.counts
 	return Stats{
-		Sessions: c.sessions.Load(), Messages: c.messages.Load(), Logins: c.logins.Load(),
+		Sessions: c.sessions.Load(), ErrorReplies: c.errorReplies.Load(), Messages: c.messages.Load(), Logins: c.logins.Load(),
 		Stored: c.stored.Load(), NotStored: c.notStored.Load(),
 		Duplicates: c.duplicates.Load(), DuplicateMessages: c.duplicateMessages.Load(),
 		LinesLost: c.linesLost.Load(), Errors: c.errors.Load(),

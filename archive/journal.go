@@ -190,6 +190,7 @@ func (j *Journal) Session(s *record.Session) {
 	st.end(append(s.AppendJSON(st.data), '\n'))
 	j.a.known.add(of, s.ID)
 	j.a.counts.sessions.Add(1)
+	j.a.counts.errorReplies.Add(int64(len(s.Errors)))
 }
 
 // newMail returns an empty mail.

@@ -94,9 +94,9 @@ func showRecorded(out io.Writer, dir string, s archive.Stats, read tap.Stats) er
 		title, file string
 		lines       int
 	}{
-		{"Every dialogue, line by line as it happens", "smtp-sessions-" + today + ".log", 24},
-		{"One line a mail", "mail-" + today + ".log", 6},
-		{"One line a login attempt, ready for fail2ban", "auth-" + today + ".log", 6},
+		{"Every dialogue, line by line as it happens", "smtp-sessions-" + today + ".log", 21},
+		{"One line a mail", "mail-" + today + ".log", 3},
+		{"One line a login attempt, ready for fail2ban", "auth-" + today + ".log", 2},
 	} {
 		path := filepath.Join(logs, sample.file)
 		fmt.Fprintf(out, "\n%s: %s\n", sample.title, path)
@@ -108,18 +108,21 @@ func showRecorded(out io.Writer, dir string, s archive.Stats, read tap.Stats) er
 	if read.Packets > 0 {
 		fmt.Fprintf(out, ", of them most from %s packets in captures", count(read.Packets))
 	}
-	fmt.Fprintf(out, ".\n\n  %s/*.jsonl   the records: one JSON line a session, one a mail\n", logs)
-	fmt.Fprintf(out, "  %s/*.log     the logs, one file a day\n", logs)
+	fmt.Fprintf(out, ".\n\n  %s/*.jsonl     the records: one JSON line a session, one a mail\n", logs)
+	fmt.Fprintf(out, "  %s/*.log       the logs, one file a day\n", logs)
 	folders, err := filepath.Glob(filepath.Join(dir, "mail", ".*", "new"))
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "  %s         the mails: %d folders that any mail client opens, e.g.\n", filepath.Join(dir, "mail"), len(folders))
-	fmt.Fprintf(out, "\n  mutt -f %s\n", filepath.Join(dir, "mail", "."+today))
+	fmt.Fprintf(out, "  %s/             the mails: %d folders that any mail client opens:\n", filepath.Join(dir, "mail"), len(folders))
+	for _, f := range folders {
+		fmt.Fprintf(out, "\n  mutt -f %s", filepath.Dir(f))
+	}
+	fmt.Fprintln(out)
 	return nil
 }
 
-// head prints the first lines of a file, indented, at most 118 characters of each.
+// head prints the first lines of a file, indented.
 func head(out io.Writer, path string, lines int) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -135,11 +138,7 @@ func head(out io.Writer, path string, lines int) error {
 			fmt.Fprintln(out, "  ...")
 			break
 		}
-		line := s.Text()
-		if len(line) > 118 {
-			line = line[:115] + "..."
-		}
-		fmt.Fprintln(out, " ", strings.TrimRight(line, " "))
+		fmt.Fprintln(out, " ", strings.TrimRight(s.Text(), " "))
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func summary(dir string, read tap.Stats, kept archive.Stats, took time.Duration)
 	var b strings.Builder
 	fmt.Fprintf(&b, "read      %s packets, %s (%s)\n", count(read.Packets), size(read.Octets), rate(read.Octets, took))
 	fmt.Fprintf(&b, "recorded  %s sessions, %s mails, %s error replies, under %s\n",
-		count(kept.Sessions), count(kept.Messages), count(kept.Errors), dir)
+		count(kept.Sessions), count(kept.Messages), count(kept.ErrorReplies), dir)
 	if kept.Duplicates > 0 {
 		fmt.Fprintf(&b, "skipped   %s records that were there already\n", count(kept.Duplicates))
 	}
@@ -99,8 +99,9 @@ func summary(dir string, read tap.Stats, kept archive.Stats, took time.Duration)
 	if read.Evicted > 0 {
 		fmt.Fprintf(&b, "evicted   %s connections, as too many were open at once\n", count(read.Evicted))
 	}
-	if kept.Errors > 0 {
-		fmt.Fprintf(&b, "unstored  %s mails or lines that could not be written; the records say why\n", count(kept.Errors))
+	if kept.NotStored+kept.LinesLost > 0 {
+		fmt.Fprintf(&b, "unstored  %s mails, whose records say why, and %s lines could not be written\n",
+			count(kept.NotStored), count(kept.LinesLost))
 	}
 	return b.String()
 }
