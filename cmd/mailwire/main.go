@@ -38,13 +38,15 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		Commands:             []*cli.Command{tapCommand(), demoCommand(), versionCommand(), completionCommand()},
 		OnUsageError:         wrongUsage,
 		ExitErrHandler:       func(*cli.Context, error) {},
-		CommandNotFound:      nil,
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usage("there is no command %q; mailwire help lists those there are", c.Args().First())
 			}
 			return cli.ShowAppHelp(c)
 		},
+	}
+	for _, c := range app.Commands {
+		c.OnUsageError = wrongUsage
 	}
 	err := app.RunContext(ctx, args)
 	var wrong usageError

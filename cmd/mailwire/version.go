@@ -42,10 +42,7 @@ func completionCommand() *cli.Command {
 			case "zsh":
 				script = zshCompletion
 			case "fish":
-				var err error
-				if script, err = c.App.ToFishCompletion(); err != nil {
-					return fmt.Errorf("making the script: %w", err)
-				}
+				script = fishCompletion
 			default:
 				return usage("completion %s: name your shell, bash, zsh or fish", shell)
 			}
@@ -61,6 +58,15 @@ const bashCompletion = `_mailwire() {
   COMPREPLY=($(compgen -W "$("${words[@]}" --generate-bash-completion 2>/dev/null | cut -d: -f1)" -- "$cur"))
 }
 complete -o bashdefault -o default -o nospace -F _mailwire mailwire
+`
+
+const fishCompletion = `function __mailwire_complete
+  set -l words (commandline -opc)
+  set -l current (commandline -ct)
+  string match -q -- '-*' $current; and set -a words $current
+  $words --generate-bash-completion 2>/dev/null | string replace -r ':.*' ''
+end
+complete -c mailwire -a '(__mailwire_complete)'
 `
 
 const zshCompletion = `#compdef mailwire
