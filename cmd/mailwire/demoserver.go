@@ -45,11 +45,11 @@ func demoSessions(ctx context.Context, config *inspect.Config, kept *archive.Arc
 	return errors.Join(err, kept.Commit())
 }
 
-// watchedListener gives each connection a session of the inspection core. The demo's clients come one after the other,
-// so that one journal serves all of them.
+// watchedListener gives each connection a session of the inspection core. One journal serves all of them, one at a time.
 type watchedListener struct {
 	net.Listener
 	config  *inspect.Config
+	mu      sync.Mutex // of the journal, and so of all sessions
 	journal *archive.Journal
 	count   int64
 }
@@ -59,13 +59,15 @@ func (l *watchedListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.count++
 	l.journal.Stamp(l.count)
 	session := inspect.New(l.config, inspect.Conn{
 		Client: addrPort(c.RemoteAddr()), Server: addrPort(c.LocalAddr()), Begin: time.Now(),
 		Mode: record.ModeProxy, Hint: inspect.SMTP, Started: true,
 	}, l.journal)
-	return &watchedConn{Conn: c, session: session}, nil
+	return &watchedConn{Conn: c, mu: &l.mu, session: session}, nil
 }
 
 func addrPort(a net.Addr) netip.AddrPort {
@@ -76,7 +78,7 @@ func addrPort(a net.Addr) netip.AddrPort {
 // watchedConn is the server's end of a connection, with somebody looking over its shoulder.
 type watchedConn struct {
 	net.Conn
-	mu      sync.Mutex
+	mu      *sync.Mutex
 	session *inspect.Session
 	closed  bool
 }
