@@ -5,7 +5,7 @@ import "bytes"
 // DotReader finds the end of dot-stuffed data (RFC 5321 section 4.5.2, RFC 1939 section 3) and takes the stuffing off.
 //
 // Only CRLF.CRLF is an end of data. What some servers take for one (LF.LF, LF.CRLF, CR.CR, CRLF.LF and their like, also
-// with a NUL beside the dot) stops the reader too, as an ambiguous end: whoever watches both sides can tell from the
+// with a NUL beside the dot, or more than one CR behind it) stops the reader too, as an ambiguous end: whoever watches both sides can tell from the
 // replies what the server made of it, and then calls Decline to go on, or leaves it there. The zero value is at the
 // beginning of the data.
 type DotReader struct {
@@ -69,6 +69,11 @@ func (r *DotReader) Next(data []byte, body func([]byte)) (rest []byte, end DotEn
 				continue
 			}
 		case afterDotCR:
+			if c == '\r' && r.nheld < len(r.held)-1 { // some servers take any number of CRs and an LF for a line end
+				r.hold(c)
+				r.odd = true
+				break
+			}
 			if c != '\n' { // the CR alone may be taken for a line end
 				return data[i:], DotAmbiguous
 			}
@@ -162,14 +167,16 @@ func (r *DotReader) Form() string { return string(r.held[:r.nheld]) }
 
 // Decline says that the ambiguous end at which Next stopped is none: its octets are text, and Next goes on behind them.
 func (r *DotReader) Decline(body func([]byte)) {
-	n := r.nheld
-	if r.held[n-1] == '\r' {
-		r.state = afterCR
-	} else {
+	held := r.held[:r.nheld]
+	crs := int64(bytes.Count(held, []byte("\r")))
+	if r.state = afterCR; held[len(held)-1] == '\n' {
 		r.state = atLineStart
-		if r.odd = r.held[n-2] != '\r'; r.odd {
+		if r.odd = held[len(held)-2] != '\r'; r.odd {
 			r.BareLF++
 		}
+	}
+	if crs > 0 { // the last one belongs to a CRLF, or is still to be counted
+		r.BareCR += crs - 1
 	}
 	r.release(body)
 }

@@ -55,6 +55,7 @@ func TestDotReader(t *testing.T) {
 		{"a\r\n\x00.\r\nb\r\n.\r\n", `"a\r\n\x00.\r\nb\r\n" 1 lf=0 cr=0 rest ""`},
 		{"a\r\n.\x00\r\nb\r\n.\r\n", `"a\r\n\x00\r\nb\r\n" 1 lf=0 cr=0 rest ""`},
 		{"a\r\n.\r\r\n.\r\n", `"a\r\n\r\r\n" 1 lf=0 cr=1 rest ""`},
+		{"a\r\n.\r\r\rb\r\n.\r\n", `"a\r\n\r\r\rb\r\n" 1 lf=0 cr=3 rest ""`},
 		{"a\n..\nb\r\n.\r\n", `"a\n..\nb\r\n" 0 lf=2 cr=0 rest ""`},
 		{"a\r\r\n.\r\n", `"a\r\r\n" 0 lf=0 cr=1 rest ""`},
 		{"a\n\n.b\r\n.\r\n", `"a\n\n.b\r\n" 0 lf=2 cr=0 rest ""`},

@@ -1,0 +1,405 @@
+package tap
+
+import (
+	"github.com/mailwire/mailwire/inspect"
+	"github.com/mailwire/mailwire/inspect/wire"
+)
+
+// data takes the n octets at an offset of sg's stream; need is what their sender had of the other one.
+func (f *flow) data(sg *segment, off, n, need int64) {
+	me, other := &f.streams[sg.side], &f.streams[1-sg.side]
+	end := off + n
+	if me.fin >= 0 {
+		end = min(end, me.fin)
+	}
+	if end <= me.next || off >= end || off-me.next > maxWindow {
+		return // old, beyond the end, or not of this connection
+	}
+	me.top = max(me.top, end)
+	payload := sg.payload[:min(int64(len(sg.payload)), end-off)]
+	if me.queue.empty() && off <= me.next && other.has(need) {
+		payload = payload[min(me.next-off, int64(len(payload))):]
+		f.give(sg.side, payload, end)
+		return
+	}
+	start := max(off, me.next)
+	payload = payload[min(start-off, int64(len(payload))):]
+	c := f.shard.pool.piece(len(payload))
+	c.start, c.end, c.origin, c.need, c.packet, c.time = start, end, off, need, sg.packet, f.clock
+	c.data = c.memory[:copy(c.memory, payload)]
+	before := me.queue.cost
+	conflict := me.queue.insert(c)
+	f.shard.held += me.queue.cost - before
+	if conflict {
+		if f.session != nil {
+			f.session.Anomaly(wire.Overlap, f.at(f.clock))
+		} else {
+			f.overlaps++
+		}
+	}
+}
+
+// give hands on the next octets of a stream, up to end; data is shorter than that where the capture cut it off.
+func (f *flow) give(side uint8, data []byte, end int64) {
+	me := &f.streams[side]
+	missing := end - me.next - int64(len(data))
+	me.next, me.progress = end, f.clock
+	f.sayLost(1 - side)
+	if len(data) > 0 {
+		f.say(side, data)
+	}
+	me.lost += missing
+}
+
+// say feeds the session.
+func (f *flow) say(side uint8, data []byte) {
+	if f.ignored {
+		return
+	}
+	me := &f.streams[side]
+	s := f.speak()
+	lost := me.lost
+	me.lost = 0
+	f.shard.stats.lost += lost
+	s.Feed(wire.Chunk{Dir: f.direction(side), Time: f.at(f.clock), Lost: lost, Data: data})
+	if s.Ignored() {
+		f.ignored, f.session = true, nil
+		f.release()
+	}
+}
+
+// sayLost says what was lost of a stream behind the last octets said, if somebody listens.
+func (f *flow) sayLost(side uint8) {
+	if f.streams[side].lost > 0 && (f.session != nil || f.promised()) {
+		f.say(side, nil)
+	}
+}
+
+// waits says whether anything of the flow is held back.
+func (f *flow) waits() bool {
+	a, b := &f.streams[0], &f.streams[1]
+	return !a.queue.empty() || !b.queue.empty() || f.reset || (a.fin >= 0 && !a.ended) || (b.fin >= 0 && !b.ended)
+}
+
+// pump gives what can be given, gives up what is lost, and sets the time at which to look again.
+func (f *flow) pump() {
+	for {
+		f.deliver()
+		if f.closed || f.ignored || !f.giveUp() {
+			break
+		}
+	}
+	if f.closed || f.ignored {
+		return
+	}
+	if f.reset && (!f.incomplete() || f.clock-f.resetTime >= reorderTime || f.segments-f.resetSegments >= reorderSegments) {
+		f.finish(inspect.EndReset)
+		f.retire()
+		return
+	}
+	deadline := int64(never)
+	if f.reset {
+		deadline = f.resetTime + reorderTime
+	}
+	for side := range f.streams {
+		if s := &f.streams[side]; s.lag != nil {
+			deadline = min(deadline, s.lag.due(s.next, s.acked), f.patience(side))
+		}
+	}
+	f.shard.timers.set(f, deadline)
+}
+
+// deliver gives what is in order and not before its cause.
+func (f *flow) deliver() {
+	for {
+		moved := f.advance(0)
+		moved = f.advance(1) || moved
+		if f.closed || f.ignored {
+			return
+		}
+		if f.streams[0].ended && f.streams[1].ended {
+			f.close(inspect.EndClosed)
+			f.retire()
+			return
+		}
+		if !moved && !f.unlock() {
+			return
+		}
+	}
+}
+
+// advance gives what it can of one stream.
+func (f *flow) advance(side uint8) (moved bool) {
+	me, other := &f.streams[side], &f.streams[1-side]
+	for c := me.queue.first(); c != nil && c.start <= me.next && !f.ignored; c = me.queue.first() {
+		if c.end > me.next {
+			if !other.has(c.need) {
+				return moved
+			}
+			if c.start < me.next {
+				c.skip(me.next)
+			}
+			f.give(side, c.data, c.end)
+			if f.ignored {
+				return true
+			}
+		}
+		before := me.queue.cost
+		me.queue.shift()
+		f.shard.held += me.queue.cost - before
+		moved = true
+	}
+	if me.fin == me.next && !me.ended && me.queue.empty() && other.has(me.finNeed) {
+		me.ended = true
+		me.next++
+		moved = true
+		if f.session != nil || f.promised() {
+			s := f.speak()
+			f.sayLost(0)
+			f.sayLost(1)
+			if !f.ignored {
+				s.HalfClose(f.direction(side), f.at(f.clock))
+			}
+		}
+	}
+	return moved
+}
+
+// blocked returns the packet that waits at the front of a stream, with nothing missing before it, for octets of
+// the other; 0 if there is none.
+func (f *flow) blocked(side int) (packet, need int64) {
+	me, other := &f.streams[side], &f.streams[1-side]
+	if c := me.queue.first(); c != nil {
+		if c.start <= me.next && !other.has(c.need) {
+			return c.packet, c.need
+		}
+		return 0, 0
+	}
+	if me.fin == me.next && !me.ended && !other.has(me.finNeed) {
+		return never, me.finNeed
+	}
+	return 0, 0
+}
+
+// unlock lets the earlier of two packets go that wait for each other, which no orderly conversation has.
+func (f *flow) unlock() bool {
+	a, _ := f.blocked(0)
+	b, _ := f.blocked(1)
+	if a == 0 || b == 0 {
+		return false
+	}
+	me := &f.streams[0]
+	if b < a {
+		me = &f.streams[1]
+	}
+	if c := me.queue.first(); c != nil {
+		c.need = 0
+	} else {
+		me.finNeed = 0
+	}
+	return true
+}
+
+// missing returns up to where a stream must come for something to go on; 0 and false if nothing is missing.
+func (f *flow) missing(side int) (to int64, ok bool) {
+	me := &f.streams[side]
+	if c := me.queue.first(); c != nil {
+		if c.start <= me.next {
+			return 0, false
+		}
+		to = c.start
+	} else if me.fin > me.next {
+		to = me.fin
+	}
+	if _, need := f.blocked(1 - side); need > me.next && (to == 0 || need < to) {
+		to = need
+		if me.fin >= 0 {
+			to = min(to, me.fin)
+		}
+	}
+	return to, to > me.next
+}
+
+// incomplete says whether something that was sent before the reset may still come.
+func (f *flow) incomplete() bool {
+	for side := range f.streams {
+		if _, ok := f.missing(side); ok {
+			return true
+		}
+		if s := &f.streams[side]; s.seen && s.acked > s.next {
+			return true
+		}
+	}
+	return f.streams[f.resetSide].next < f.resetAt
+}
+
+// giveUp gives up one hole that has been waited for long enough, and says whether it did.
+func (f *flow) giveUp() bool {
+	for side := range f.streams {
+		me := &f.streams[side]
+		to, ok := f.missing(side)
+		if !ok {
+			me.lag = nil
+			continue
+		}
+		if me.lag == nil {
+			me.lag = newLag()
+		}
+		me.lag.note(me.acked, f.segments, f.clock)
+		switch {
+		case me.lag.settled > me.next:
+			f.lose(side, min(to, me.lag.settled))
+			return true
+		case f.clock >= f.patience(side), me.queue.cost > maxHeldStream, f.streams[1-side].queue.cost > maxHeldStream:
+			f.lose(side, to)
+			return true
+		}
+	}
+	return false
+}
+
+// patience is when a hole is given up of which it is not known that the receiver has the octets.
+func (f *flow) patience(side int) int64 {
+	me, other := &f.streams[side], &f.streams[1-side]
+	since := me.finTime
+	if c := me.queue.first(); c != nil {
+		since = c.time
+		if c.start-me.next > maxHeldStream { // a lone segment far ahead must not stop a stream that goes on
+			since = max(since, me.progress)
+		}
+	} else if me.fin <= me.next {
+		return never // only the other side waits, for octets that it has
+	}
+	if other.seen {
+		return since + patientTime
+	}
+	return since + blindTime
+}
+
+// lose gives up the octets of a stream up to an offset.
+func (f *flow) lose(side int, to int64) {
+	me, other := &f.streams[side], &f.streams[1-side]
+	if me.queue.empty() && me.fin < 0 && other.fin >= 0 && to == me.acked {
+		// Its FIN is missing too: who ends a connection has acknowledged the other's end.
+		to--
+		me.fin, me.finTime = to, f.clock
+	}
+	me.lost += to - me.next
+	me.next, me.progress = to, f.clock
+}
+
+// due is called when the flow's deadline is over.
+func (f *flow) due(now int64) {
+	if f.settling != nil {
+		f.replay()
+	} else {
+		f.clock = max(f.clock, now)
+		f.pump()
+	}
+	if f.deadline <= now {
+		f.shard.timers.set(f, now+int64(tickInterval))
+	}
+}
+
+// yield gives up something so that less is held.
+func (f *flow) yield() {
+	if f.settling != nil {
+		f.replay()
+		return
+	}
+	before := f.shard.held
+	for f.shard.held >= before && !f.closed && !f.ignored {
+		lost := false
+		for side := range f.streams {
+			if to, ok := f.missing(side); ok {
+				f.lose(side, to)
+				lost = true
+				break
+			}
+		}
+		if !lost {
+			break
+		}
+		f.pump()
+	}
+	if f.shard.held >= before {
+		f.release()
+	}
+}
+
+// finish gives what is still held, with what is missing before it, and ends the flow.
+func (f *flow) finish(how inspect.End) {
+	if f.settling != nil {
+		f.replay()
+	}
+	if f.reset {
+		how = inspect.EndReset
+	}
+	for !f.closed && !f.ignored {
+		f.deliver()
+		if f.closed || f.ignored {
+			break
+		}
+		side, to := f.earliest()
+		if side < 0 {
+			break
+		}
+		if me := &f.streams[side]; to-me.next > maxAckAhead && me.acked < to {
+			// It was never acknowledged and is too far ahead to be true.
+			f.shard.held -= me.queue.cost
+			me.queue.clear()
+			me.queue.spare = &f.shard.pool
+			if me.fin > me.next {
+				me.fin = -1
+			}
+			continue
+		}
+		f.lose(side, to)
+	}
+	for side := range f.streams {
+		f.loseTail(side)
+	}
+	if !f.closed && !f.ignored {
+		f.deliver() // a FIN that was missed
+	}
+	f.close(how)
+}
+
+// earliest picks the hole to give up first at the end: the one before the earlier packet.
+func (f *flow) earliest() (side int, to int64) {
+	side = -1
+	first := int64(never)
+	for i := range f.streams {
+		t, ok := f.missing(i)
+		if !ok {
+			continue
+		}
+		packet := int64(never)
+		if c := f.streams[i].queue.first(); c != nil {
+			packet = c.packet
+		}
+		if p, _ := f.blocked(1 - i); p > 0 {
+			packet = min(packet, p)
+		}
+		if side < 0 || packet < first {
+			side, to, first = i, t, packet
+		}
+	}
+	return side, to
+}
+
+// loseTail gives up what the receiver acknowledged beyond everything that was seen.
+func (f *flow) loseTail(side int) {
+	me := &f.streams[side]
+	if f.closed || f.ignored {
+		return
+	}
+	if !me.based && f.started && me.heard && me.high-me.low < maxWindow {
+		// Nothing of this direction was seen, but how much there was.
+		me.start(me.low)
+		me.acked = int64(me.high - me.low)
+	}
+	if me.based && me.acked > me.next && me.fin < 0 {
+		f.lose(side, me.acked)
+	}
+}
