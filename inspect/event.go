@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -90,9 +91,7 @@ func (s *Session) reply(e *wire.Reply) {
 	if ms := e.Wait.Seconds() * 1000; e.Wait >= 0 && (s.rec.Slowest == nil || ms > s.rec.Slowest.MS) {
 		s.rec.Slowest = &record.Slowest{Command: e.Verb, MS: t.MS(record.Time{Time: e.Time.Add(-e.Wait)})}
 	}
-	if e.OK && e.To > 0 && e.Code != 334 {
-		s.countVerb(e.Verb, true)
-	}
+	s.countReply(e)
 	switch e.Verb {
 	case wire.Connect:
 		if s.rec.Banner == "" {
@@ -126,12 +125,25 @@ func (s *Session) capabilities(e *wire.Reply) {
 	s.rec.Capabilities = lines[:min(len(lines), maxCapabilities)]
 }
 
+// countReply counts a command that succeeded, as Postfix does: DATA does when the mail is accepted.
+func (s *Session) countReply(e *wire.Reply) {
+	switch {
+	case !e.OK || e.To == 0 || e.Code/100 == 3:
+	case e.Verb != wire.DataEnd:
+		s.countVerb(e.Verb, true)
+	case e.To != s.counted: // LMTP has several replies
+		s.counted = e.To
+		verb := "DATA"
+		if bytes.HasPrefix(bytes.ToUpper(e.Command), []byte("BDAT")) {
+			verb = "BDAT"
+		}
+		s.countVerb(verb, true)
+	}
+}
+
 // countVerb counts a command (ok: its positive reply) for the summary.
 func (s *Session) countVerb(verb string, ok bool) {
 	const maxVerbs = 32
-	if verb == wire.Connect || verb == wire.DataEnd {
-		return
-	}
 	verb = strings.ToLower(verb)
 	i := slices.IndexFunc(s.verbs, func(v verbCount) bool { return v.verb == verb })
 	if i < 0 {

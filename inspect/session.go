@@ -32,6 +32,7 @@ type Session struct {
 	attempts int
 	sent     int // number of the client's last command
 	answered int // number of the last one that was answered
+	counted  int // number of the last one whose mail was accepted
 	quit     bool
 	tls      bool // the dialogue is inside TLS
 	hellos   *tlsinfo.Sniffer

@@ -29,7 +29,9 @@ type transaction struct {
 	open   bool // its octets are on the wire
 	ended  bool // they were, and are no more
 	sent   bool // they were, up to the end of data
-	acked  int  // replies to the end of data (LMTP has one for each recipient)
+	acked  int  // replies to the end of data for one recipient each (LMTP, PRDR)
+	prdr   bool // those are followed by one for all
+	judged bool // the last reply to the end of data was seen
 
 	mail Mail
 	work *bodyWork
@@ -172,33 +174,46 @@ func (s *Session) rcptReply(e *wire.Reply) {
 	}
 }
 
-// endReply: the reply to the end of data decides; in LMTP each accepted recipient has one (RFC 2033 section 4.2).
+// endReply: the reply to the end of data decides. In LMTP each accepted recipient has one (RFC 2033 section 4.2) and the
+// mail is accepted if one of them is; with PRDR, which a 353 announces, one for all follows these.
 func (s *Session) endReply(e *wire.Reply) {
 	t := s.byData(e.To)
-	if t == nil {
+	switch {
+	case t == nil:
+		return
+	case e.Code == 353:
+		t.prdr = true
 		return
 	}
 	reply := replyOf(e)
-	if t.rec.Reply == nil || t.acked == 0 || e.OK {
+	each := (t.prdr || s.rec.Protocol == record.LMTP) && t.acked < t.total.Accepted
+	if each {
+		t.deliver(reply)
+	}
+	if !t.prdr && (t.rec.Reply == nil || t.rec.Reply.Code >= 400) || !each {
 		t.rec.Reply = reply
 	}
-	t.acked++
-	if s.rec.Protocol == record.LMTP {
-		n := 0
-		for i := range t.rec.Rcpt {
-			if r := &t.rec.Rcpt[i]; r.Code/100 == 2 {
-				if n++; n == t.acked {
-					r.Delivered = reply
-				}
-			}
-		}
-		if t.acked < t.total.Accepted {
-			return
-		}
+	if each && (t.prdr || t.acked < t.total.Accepted) {
+		return
 	}
+	t.judged = true
 	if !t.open {
 		s.finish(t)
 	}
+}
+
+// deliver gives a reply to the next accepted recipient.
+func (t *transaction) deliver(reply *record.Reply) {
+	n := 0
+	for i := range t.rec.Rcpt {
+		if r := &t.rec.Rcpt[i]; r.Code/100 == 2 {
+			if n == t.acked {
+				r.Delivered = reply
+			}
+			n++
+		}
+	}
+	t.acked++
 }
 
 func (s *Session) byData(n int) *transaction {
@@ -310,7 +325,7 @@ func (s *Session) bodyEnd(e *wire.BodyEnd) {
 	octets := t.rec.Octets
 	s.line(record.Line{Time: t.rec.End, Kind: kind, Octets: octets})
 	s.entry(record.Entry{MS: t.rec.End.MS(s.rec.Begin), From: from, Body: &octets})
-	if s.rec.Protocol == record.POP3 || t.acked > 0 {
+	if s.rec.Protocol == record.POP3 || t.judged {
 		s.finish(t)
 	}
 }
@@ -396,12 +411,17 @@ func (s *Session) messageDirection(r *record.Message) string {
 }
 
 // queueID finds the id under which a server queued a mail in its reply to the end of data: "Ok: queued as 4XyZ" (Postfix),
-// "OK id=1u..." (Exim), "[InternalId=...]" (Exchange), "4XyZ Message accepted for delivery" (Sendmail, OpenSMTPD).
+// "OK id=1u..." (Exim), "[InternalId=...]" (Exchange), "4XyZ Message accepted for delivery" (Sendmail, OpenSMTPD),
+// "<recipient> 4XyZ Saved" (Dovecot).
 func queueID(reply string) string {
 	for _, mark := range []string{"queued as ", "OK id=", "InternalId=", "id="} {
 		if _, id, ok := strings.Cut(reply, mark); ok {
 			return word(id)
 		}
+	}
+	if before, ok := strings.CutSuffix(reply, " Saved"); ok {
+		id, _, _ := strings.Cut(before[strings.LastIndexByte(before, ' ')+1:], ":R") // the recipient's number follows
+		return word(id)
 	}
 	if id, rest, ok := strings.Cut(reply, " "); ok && strings.HasPrefix(strings.ToLower(rest), "message accepted") {
 		return word(id)
@@ -412,7 +432,7 @@ func queueID(reply string) string {
 // word returns the characters that a queue id may have, from the beginning of s.
 func word(s string) string {
 	end := strings.IndexFunc(s, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.", r))
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.:", r))
 	})
 	if end >= 0 {
 		s = s[:end]

@@ -63,8 +63,9 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 		secret = token(data)
 	case m == "NTLM":
 		e.setUser(ntlmUser(data))
-	case m == "EXTERNAL", m == "ANONYMOUS": // RFC 4422 appendix A, RFC 4505
+	case m == "EXTERNAL": // RFC 4422 appendix A
 		e.setUser(data)
+	case m == "ANONYMOUS": // RFC 4505: a trace, which is no user
 	default: // nobody knows what of it is secret
 		secret = data
 	}

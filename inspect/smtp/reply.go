@@ -172,10 +172,8 @@ func (p *Parser) match(code int) *wire.Pending {
 		}
 		w = p.waiting.Head()
 	}
-	if p.lmtp && w.Verb == wire.DataEnd { // RFC 2033 section 4.2: one reply for each accepted recipient
-		if p.accepted--; p.accepted > 0 {
-			return w
-		}
+	if w.Verb == wire.DataEnd && p.moreEnds(code) {
+		return w
 	}
 	w = p.waiting.Pop()
 	if w.Verb == "" {
@@ -192,6 +190,20 @@ func (p *Parser) endUnseen(code int) {
 		p.client.Reset()
 		p.endMail(false)
 	}
+}
+
+// moreEnds says whether an end of data gets more replies after this one: in LMTP one for each accepted recipient (RFC 2033
+// section 4.2), with PRDR, which a 353 announces (draft-hall-prdr), one for each and then one for all.
+func (p *Parser) moreEnds(code int) bool {
+	switch {
+	case p.ends > 0:
+		p.ends--
+	case p.lmtp:
+		p.ends = p.accepted - 1
+	case code == 353:
+		p.ends = p.accepted + 1
+	}
+	return p.ends > 0
 }
 
 // follow does what a reply decides.

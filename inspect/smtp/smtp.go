@@ -42,7 +42,8 @@ type Parser struct {
 	commands int // number of the last one
 	replies  int
 	lmtp     bool
-	accepted int // recipients of the transaction whose replies are being read, as LMTP replies once for each
+	accepted int // recipients of the transaction whose replies are being read
+	ends     int // replies still to come to the end of data that is being replied to
 
 	hold     holding
 	mail     mail
