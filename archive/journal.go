@@ -11,7 +11,7 @@ const (
 	maxFreeMails  = 64      // mails and
 	maxFreeSmall  = 64      // small buffers, and
 	maxFreeLarge  = 16      // full ones, that a journal keeps for the next mails
-	maxFreeBatch  = 2       // batches it keeps for what comes next, unless
+	maxFreeBatch  = 8       // batches it keeps for what comes next, unless
 	maxBatchBytes = 4 << 20 // one of their buffers became larger than this
 )
 

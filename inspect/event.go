@@ -144,7 +144,6 @@ func (s *Session) countReply(e *wire.Reply) {
 // countVerb counts a command (ok: its positive reply) for the summary.
 func (s *Session) countVerb(verb string, ok bool) {
 	const maxVerbs = 32
-	verb = strings.ToLower(verb)
 	i := slices.IndexFunc(s.verbs, func(v verbCount) bool { return v.verb == verb })
 	if i < 0 {
 		if ok || len(s.verbs) == maxVerbs {

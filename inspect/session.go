@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mailwire/mailwire/inspect/pop3"
@@ -41,6 +43,9 @@ type Session struct {
 	transactions []*transaction // those without an outcome, in the order of their beginning
 }
 
+// usualDialogue is room for the dialogue of a session with one mail.
+const usualDialogue = 24
+
 // verbCount counts the commands of one verb, as the summary of a session shows them.
 type verbCount struct {
 	verb    string
@@ -49,7 +54,7 @@ type verbCount struct {
 
 // New begins a session. The sink gets its words until Close.
 func New(cfg *Config, conn Conn, sink Sink) *Session {
-	s := &Session{cfg: cfg, conn: conn, sink: sink}
+	s := &Session{cfg: cfg, conn: conn, sink: sink, verbs: make([]verbCount, 0, 8)}
 	s.emit = s.event
 	s.rec = &record.Session{
 		V: record.Version, Type: "session", Sensor: cfg.Sensor, Mode: conn.Mode, Protocol: record.Unknown,
@@ -165,7 +170,10 @@ func (s *Session) reverse() {
 // begin begins the record, now that it is known which log it goes to.
 func (s *Session) begin(protocol string, parser wire.Parser) {
 	s.rec.Protocol, s.parser, s.begun = protocol, parser, true
-	s.note(s.rec.Begin, "connected %s to %s", s.conn.Client, s.conn.Server)
+	s.rec.Dialogue = make([]record.Entry, 0, usualDialogue)
+	text := s.conn.Client.AppendTo([]byte("connected "))
+	text = s.conn.Server.AppendTo(append(text, " to "...))
+	s.line(record.Line{Time: s.rec.Begin, Kind: record.Note, Text: text})
 	if !s.conn.Started {
 		s.note(s.rec.Begin, "the beginning of the connection was not seen")
 	}
@@ -263,18 +271,26 @@ func (h Hint) protocol() string {
 
 // summary says how the session ended, in the style that administrators know from Postfix.
 func (s *Session) summary() {
-	text := fmt.Appendf(nil, "%s after %.1f ms:", s.rec.Status, s.rec.DurationMS)
+	text := append(make([]byte, 0, 256), s.rec.Status...)
+	text = append(strconv.AppendFloat(append(text, " after "...), s.rec.DurationMS, 'f', 1, 64), " ms:"...)
 	for _, v := range s.verbs {
-		if v.ok == v.all {
-			text = fmt.Appendf(text, " %s=%d", v.verb, v.all)
-		} else {
-			text = fmt.Appendf(text, " %s=%d/%d", v.verb, v.ok, v.all)
+		text = append(append(text, ' '), strings.ToLower(v.verb)...)
+		text = append(text, '=')
+		if v.ok != v.all {
+			text = append(strconv.AppendInt(text, int64(v.ok), 10), '/')
 		}
+		text = strconv.AppendInt(text, int64(v.all), 10)
 	}
-	text = fmt.Appendf(text, " commands=%d replies=%d messages=%d octets=%d+%d", s.rec.Commands, s.rec.Replies,
-		s.rec.Messages, s.rec.Octets.Client, s.rec.Octets.Server)
+	count := func(name string, n int64) {
+		text = strconv.AppendInt(append(text, name...), n, 10)
+	}
+	count(" commands=", int64(s.rec.Commands))
+	count(" replies=", int64(s.rec.Replies))
+	count(" messages=", int64(s.rec.Messages))
+	count(" octets=", s.rec.Octets.Client)
+	count("+", s.rec.Octets.Server)
 	if n := s.rec.Lost.Client + s.rec.Lost.Server; n > 0 {
-		text = fmt.Appendf(text, " lost=%d", n)
+		count(" lost=", n)
 	}
 	s.line(record.Line{Time: s.rec.End, Kind: record.Note, Text: text})
 }

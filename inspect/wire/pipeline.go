@@ -93,7 +93,15 @@ func (q *Pipeline) drop() {
 }
 
 func (q *Pipeline) grow() {
-	ring := make([]Pending, max(4, 2*len(q.ring)))
+	const usual = 4 // commands pipelined, with room for lines of
+	const octets = 64
+	ring := make([]Pending, max(usual, 2*len(q.ring)))
+	if q.ring == nil {
+		room := make([]byte, usual*octets)
+		for i := range ring {
+			ring[i].Line = room[i*octets : i*octets : (i+1)*octets]
+		}
+	}
 	for i := range q.size {
 		ring[i] = q.ring[(q.head+i)%len(q.ring)]
 	}
