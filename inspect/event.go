@@ -59,14 +59,14 @@ func (s *Session) command(e *wire.Command) {
 	s.rec.Commands++
 	s.sent = e.N
 	s.line(record.Line{Time: t, Kind: record.FromClient, Text: e.Line})
-	s.entry(record.Entry{MS: t.MS(s.rec.Begin), From: "client", Text: text(e.Line)})
+	s.entry(record.Entry{MS: t.MS(s.rec.Begin), From: "client", Text: s.said(e.Line)})
 	if e.Response {
 		return
 	}
 	s.countVerb(e.Verb, false)
 	switch e.Verb {
 	case "EHLO", "HELO", "LHLO":
-		s.rec.Helo = *text(e.Arg)
+		s.rec.Helo = text(e.Arg)
 		if e.Verb == "LHLO" {
 			s.rec.Protocol = record.LMTP
 		}
@@ -87,7 +87,7 @@ func (s *Session) reply(e *wire.Reply) {
 		s.refusal(e)
 	}
 	s.line(record.Line{Time: t, Kind: kind, Text: e.Lines})
-	s.entry(record.Entry{MS: t.MS(s.rec.Begin), From: "server", Text: text(e.Lines)})
+	s.entry(record.Entry{MS: t.MS(s.rec.Begin), From: "server", Text: s.said(e.Lines)})
 	if ms := e.Wait.Seconds() * 1000; e.Wait >= 0 && (s.rec.Slowest == nil || ms > s.rec.Slowest.MS) {
 		s.rec.Slowest = &record.Slowest{Command: e.Verb, MS: t.MS(record.Time{Time: e.Time.Add(-e.Wait)})}
 	}
@@ -95,7 +95,7 @@ func (s *Session) reply(e *wire.Reply) {
 	switch e.Verb {
 	case wire.Connect:
 		if s.rec.Banner == "" {
-			s.rec.Banner = *text(e.Lines)
+			s.rec.Banner = text(e.Lines)
 		}
 	case "EHLO", "LHLO", "CAPA":
 		if e.OK {
@@ -115,13 +115,13 @@ func (s *Session) refusal(e *wire.Reply) {
 		command = e.Verb
 	}
 	s.rec.Errors = append(s.rec.Errors, record.Error{
-		Time: record.Time{Time: e.Time}, Command: clean(command), Code: e.Code, Enhanced: e.Enhanced, Text: *text(e.Text),
+		Time: record.Time{Time: e.Time}, Command: clean(command), Code: e.Code, Enhanced: e.Enhanced, Text: text(e.Text),
 	})
 }
 
 // capabilities keeps the lines behind the first of the reply to EHLO (RFC 5321 section 4.1.1.1) or CAPA.
 func (s *Session) capabilities(e *wire.Reply) {
-	lines := strings.Split(*text(e.Text), "\n")[1:]
+	lines := strings.Split(text(e.Text), "\n")[1:]
 	s.rec.Capabilities = lines[:min(len(lines), maxCapabilities)]
 }
 
@@ -169,7 +169,7 @@ func (s *Session) login(e *wire.Login) {
 	}
 	l := record.Login{
 		Time: record.Time{Time: e.Time}, Mechanism: clean(e.Mechanism), User: clean(e.User), Outcome: outcome, Code: e.Code,
-		Enhanced: e.Enhanced, Text: *text(e.Text),
+		Enhanced: e.Enhanced, Text: text(e.Text),
 	}
 	if len(s.rec.Auth) < record.MaxLogins {
 		s.rec.Auth = append(s.rec.Auth, l)
@@ -209,7 +209,7 @@ func (s *Session) opaque(e *wire.Opaque) {
 func (s *Session) noise(e *wire.Noise) {
 	t := record.Time{Time: e.Time}
 	s.line(record.Line{Time: t, Kind: record.Note, Text: append([]byte(e.Dir.String()+" line that is neither command nor reply: "), e.Line...)})
-	s.entry(record.Entry{MS: t.MS(s.rec.Begin), From: e.Dir.String(), Raw: text(e.Line)})
+	s.entry(record.Entry{MS: t.MS(s.rec.Begin), From: e.Dir.String(), Raw: s.said(e.Line)})
 }
 
 // entry adds to the dialogue, or counts what it has no room for.
@@ -226,9 +226,15 @@ func (s *Session) entry(e record.Entry) {
 }
 
 // text copies foreign octets into valid UTF-8 of at most record.MaxText octets.
-func text(b []byte) *string {
-	t := clean(string(b))
-	return &t
+func text(b []byte) string { return clean(string(b)) }
+
+// said is text for an entry of the dialogue. Entries share the memory of their texts' heads.
+func (s *Session) said(b []byte) *string {
+	if len(s.texts) == cap(s.texts) {
+		s.texts = make([]string, 0, usualDialogue)
+	}
+	s.texts = append(s.texts, text(b))
+	return &s.texts[len(s.texts)-1]
 }
 
 // clean makes foreign text valid UTF-8 of at most record.MaxText octets.

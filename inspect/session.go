@@ -29,6 +29,7 @@ type Session struct {
 	parser  wire.Parser // nil until the protocol is known; also nil if it is none
 	emit    func(wire.Event)
 
+	texts    []string // room for what the dialogue says
 	verbs    []verbCount
 	user     string // of the last successful login
 	attempts int

@@ -123,7 +123,7 @@ func (s *Session) outcome(e *wire.Reply) {
 }
 
 func replyOf(e *wire.Reply) *record.Reply {
-	return &record.Reply{Code: e.Code, Enhanced: e.Enhanced, Text: *text(e.Text)}
+	return &record.Reply{Code: e.Code, Enhanced: e.Enhanced, Text: text(e.Text)}
 }
 
 // mailReply: an accepted MAIL ends what was begun before it and not sent; a refused one within a transaction changes
@@ -153,25 +153,35 @@ func (s *Session) mailReply(e *wire.Reply) {
 }
 
 func (s *Session) rcptReply(e *wire.Reply) {
-	for _, t := range s.transactions {
-		i := slices.Index(t.rcptN, e.To)
-		if i < 0 && (t.total.Unknown <= len(t.rcptN) || e.To < t.mailN) {
-			continue
-		}
-		if t.total.Unknown--; e.OK {
-			t.total.Accepted++
-		} else {
-			t.total.Rejected++
-		}
-		if i >= 0 {
-			r := &t.rec.Rcpt[i]
-			r.Code, r.Enhanced, r.Text = e.Code, e.Enhanced, ""
-			if !e.OK {
-				r.Text = *text(e.Text)
-			}
-		}
+	t, i := s.byRcpt(e.To)
+	if t == nil {
 		return
 	}
+	if t.total.Unknown--; e.OK {
+		t.total.Accepted++
+	} else {
+		t.total.Rejected++
+	}
+	if i >= 0 {
+		r := &t.rec.Rcpt[i]
+		if r.Code, r.Enhanced = e.Code, e.Enhanced; !e.OK {
+			r.Text = text(e.Text)
+		}
+	}
+}
+
+// byRcpt returns the transaction of RCPT command n and the recipient's place in it, -1 if it was one too many to keep.
+func (s *Session) byRcpt(n int) (*transaction, int) {
+	var last *transaction
+	for _, t := range s.transactions {
+		if i := slices.Index(t.rcptN, n); i >= 0 {
+			return t, i
+		}
+		if t.mailN < n && t.total.Unknown > 0 {
+			last = t
+		}
+	}
+	return last, -1
 }
 
 // endReply: the reply to the end of data decides. In LMTP each accepted recipient has one (RFC 2033 section 4.2) and the

@@ -117,7 +117,8 @@ func isReply(line []byte) bool {
 func (p *Parser) replied(code int) {
 	r := &p.reply
 	r.open = false
-	ev := wire.Reply{
+	ev := &p.answer
+	*ev = wire.Reply{
 		Time: p.now, Wait: -1, Code: code, OK: code < 400, Cut: r.cut, Lines: p.scrub.Scrub(r.lines),
 	}
 	ev.Enhanced, ev.Text = cutEnhanced(code, p.scrub.Scrub(r.text))
@@ -142,8 +143,8 @@ func (p *Parser) replied(code int) {
 	}
 	p.replies++
 	p.answered = true
-	p.emit(&ev)
-	p.follow(&ev)
+	p.emit(ev)
+	p.follow(ev)
 }
 
 // match takes the command that a reply with this code answers from those that wait; nil: none does.

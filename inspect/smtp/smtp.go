@@ -61,6 +61,7 @@ type Parser struct {
 
 	reply   reply
 	command wire.Command // the events, reused
+	answer  wire.Reply
 	body    wire.Body
 	anomaly wire.Anomaly
 }
