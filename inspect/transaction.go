@@ -249,8 +249,8 @@ func (s *Session) abandon(n int) {
 // bodyBegin begins the octets of a mail.
 func (s *Session) bodyBegin(e *wire.BodyBegin) {
 	t := s.byData(e.Command)
-	if t == nil {
-		t = s.newTransaction(&wire.Command{N: e.Command, Time: e.Time})
+	if t == nil { // POP3, or a DATA that was lost
+		t = s.building(&wire.Command{N: e.Command, Time: e.Time})
 		t.dataN = e.Command
 	}
 	s.number(t)
@@ -442,7 +442,7 @@ func queueID(reply string) string {
 // word returns the characters that a queue id may have, from the beginning of s.
 func word(s string) string {
 	end := strings.IndexFunc(s, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.:", r))
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.:/+", r))
 	})
 	if end >= 0 {
 		s = s[:end]

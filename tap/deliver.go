@@ -19,7 +19,7 @@ func (f *flow) data(sg *segment, off, n, need int64) {
 	payload := sg.payload[:min(int64(len(sg.payload)), end-off)]
 	if me.queue.empty() && off <= me.next && other.has(need) {
 		payload = payload[min(me.next-off, int64(len(payload))):]
-		f.give(sg.side, payload, end)
+		f.give(sg.side, payload, end, f.clock)
 		return
 	}
 	start := max(off, me.next)
@@ -39,9 +39,11 @@ func (f *flow) data(sg *segment, off, n, need int64) {
 	}
 }
 
-// give hands on the next octets of a stream, up to end; data is shorter than that where the capture cut it off.
-func (f *flow) give(side uint8, data []byte, end int64) {
+// give hands on the next octets of a stream, up to end; data is shorter than that where the capture cut it off. They came
+// at time t; where they had to wait for a retransmission, that was given before them and its later time stands.
+func (f *flow) give(side uint8, data []byte, end, t int64) {
 	me := &f.streams[side]
+	f.said = max(f.said, t)
 	missing := end - me.next - int64(len(data))
 	me.next, me.progress = end, f.clock
 	f.sayLost(1 - side)
@@ -61,7 +63,7 @@ func (f *flow) say(side uint8, data []byte) {
 	lost := me.lost
 	me.lost = 0
 	f.shard.stats.lost += lost
-	s.Feed(wire.Chunk{Dir: f.direction(side), Time: f.at(f.clock), Lost: lost, Data: data})
+	s.Feed(wire.Chunk{Dir: f.direction(side), Time: f.at(f.said), Lost: lost, Data: data})
 	if s.Ignored() {
 		f.ignored, f.session = true, nil
 		f.release()
@@ -139,7 +141,7 @@ func (f *flow) advance(side uint8) (moved bool) {
 			if c.start < me.next {
 				c.skip(me.next)
 			}
-			f.give(side, c.data, c.end)
+			f.give(side, c.data, c.end, c.time)
 			if f.ignored {
 				return true
 			}
@@ -158,7 +160,8 @@ func (f *flow) advance(side uint8) (moved bool) {
 			f.sayLost(0)
 			f.sayLost(1)
 			if !f.ignored {
-				s.HalfClose(f.direction(side), f.at(f.clock))
+				f.said = max(f.said, me.finTime)
+				s.HalfClose(f.direction(side), f.at(f.said))
 			}
 		}
 	}

@@ -27,6 +27,7 @@ type flow struct {
 
 	reset         bool // it was reset, and what was sent before that may still come
 	resetTime     int64
+	said          int64 // the time of what was given last
 	resetSegments int64
 	resetSide     uint8 // who reset it,
 	resetAt       int64 // at which offset
@@ -319,10 +320,21 @@ func (f *flow) close(how inspect.End) {
 		s := f.speak()
 		f.sayLost(0)
 		f.sayLost(1)
-		s.Close(f.at(f.clock), how)
+		s.Close(f.at(f.endTime(how)), how)
 	}
 	f.session = nil
 	f.release()
+}
+
+// endTime returns when the flow ended: at the packet that ended it, not when nothing before that was waited for any more.
+func (f *flow) endTime(how inspect.End) int64 {
+	switch how {
+	case inspect.EndClosed:
+		return max(f.said, f.streams[0].finTime, f.streams[1].finTime)
+	case inspect.EndReset, inspect.EndRefused:
+		return max(f.said, f.resetTime)
+	}
+	return max(f.said, f.last)
 }
 
 // release frees what the flow holds.

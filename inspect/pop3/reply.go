@@ -22,6 +22,7 @@ func (p *Parser) serverLine(l wire.Line) {
 	status, text := cutStatus(l.Data)
 	if status == "" && p.garbled {
 		p.say(wire.Resync, 1)
+		p.garbled = string(l.Data) != "."
 		return
 	}
 	p.garbled = false
@@ -50,6 +51,7 @@ func (p *Parser) serverLine(l wire.Line) {
 		ev.To, ev.Verb, ev.Command, ev.Wait = w.N, w.Verb, w.Line, p.now.Sub(w.Time)
 	default:
 		p.say(wire.UnsolicitedReply, 1)
+		p.garbled = p.unsure // the command was lost, and its reply may have many lines
 	}
 	p.replies++
 	p.answered = true

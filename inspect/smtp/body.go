@@ -93,6 +93,10 @@ func (p *Parser) beginChunk(arg, line []byte) {
 	}
 	if !p.mail.open {
 		p.beginMail("BDAT")
+		if p.gapped { // perhaps not the first chunk
+			p.mail.holed = true
+			p.bodyHole(wire.LostUnknown)
+		}
 	}
 	p.mail.left = int64(n)
 	p.mail.last = isLast

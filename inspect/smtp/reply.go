@@ -217,10 +217,13 @@ func (p *Parser) follow(r *wire.Reply) {
 		p.mode = inLines
 	case r.Code == 334 && r.To == 0 && p.mode == inLines: // an AUTH whose beginning was lost
 		p.mode = inResponse
+	case r.Code == 354 && r.To == 0 && p.mode == inLines: // a DATA that was lost
+		p.beginMail("DATA")
+		p.mode = inBody
 	case r.OK && r.Verb == "RCPT":
 		p.accepted++
 	case r.OK && (r.Verb == "MAIL" || r.Verb == "RSET" || r.Verb == "LHLO"):
-		p.accepted = 0
+		p.accepted, p.gapped = 0, false
 	}
 }
 

@@ -55,6 +55,7 @@ type Parser struct {
 	resync   bool // after a gap: client lines are dropped up to a command
 	garbled  bool // after a gap: server lines are dropped up to a reply
 	unsure   bool // after a gap: replies may not match what waits
+	gapped   bool // octets of the client were lost since the transaction began
 	answered bool // a reply came since the client's last command
 	veiled   bool // the server's octets are TLS, the client's are still to come
 	bareLF   bool // the last command line ended with a bare LF
@@ -162,7 +163,11 @@ func (p *Parser) clientGap(lost int64) {
 	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromClient, Lost: lost})
 	p.mode = inLines
 	p.client.Reset()
-	p.resync, p.unsure = true, true
+	p.resync, p.unsure, p.gapped = true, true, true
+	if p.mail.open { // a chunk may be among what was lost
+		p.mail.holed = true
+		p.bodyHole(wire.LostUnknown)
+	}
 	p.waiting.Push(0, "", nil, p.now)
 }
 
