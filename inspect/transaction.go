@@ -1,13 +1,8 @@
 package inspect
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"hash"
 	"slices"
-	"strings"
 
-	"github.com/mailwire/mailwire/inspect/message"
 	"github.com/mailwire/mailwire/inspect/record"
 	"github.com/mailwire/mailwire/inspect/smtp"
 	"github.com/mailwire/mailwire/inspect/wire"
@@ -35,12 +30,6 @@ type transaction struct {
 
 	mail Mail
 	work *bodyWork
-}
-
-// bodyWork is what is needed while the octets of a mail flow. It is reused.
-type bodyWork struct {
-	parser message.Parser
-	hash   hash.Hash
 }
 
 // envelope handles the commands that make a transaction.
@@ -246,116 +235,6 @@ func (s *Session) abandon(n int) {
 	}
 }
 
-// bodyBegin begins the octets of a mail.
-func (s *Session) bodyBegin(e *wire.BodyBegin) {
-	t := s.byData(e.Command)
-	if t == nil { // POP3, or a DATA that was lost
-		t = s.building(&wire.Command{N: e.Command, Time: e.Time})
-		t.dataN = e.Command
-	}
-	s.number(t)
-	t.worth, t.open = true, true
-	t.rec.Via, t.rec.UIDL = e.Via, clean(e.UIDL)
-	t.mail = s.sink.OpenMail(t.rec)
-	t.work, _ = s.cfg.works.Get().(*bodyWork)
-	if t.work == nil {
-		t.work = &bodyWork{hash: sha256.New()}
-	}
-}
-
-// number gives the transaction its place in the session.
-func (s *Session) number(t *transaction) {
-	if t.rec.Transaction == 0 {
-		s.rec.Messages++
-		t.rec.Transaction = s.rec.Messages
-		t.rec.ID = record.MessageID(s.rec.ID, t.rec.Transaction)
-	}
-}
-
-// flowing returns the transaction whose octets are on the wire, nil if there is none.
-func (s *Session) flowing() *transaction {
-	for _, t := range s.transactions {
-		if t.open {
-			return t
-		}
-	}
-	return nil
-}
-
-func (s *Session) bodyOctets(e *wire.Body) {
-	t := s.flowing()
-	if t == nil {
-		return
-	}
-	if e.Lost != 0 {
-		t.hole(e.Lost)
-		s.missing(s.rec.End, e.Lost, "mail")
-	}
-	if len(e.Data) == 0 {
-		return
-	}
-	t.rec.Octets += int64(len(e.Data))
-	t.work.hash.Write(e.Data)
-	t.work.parser.Write(e.Data)
-	if t.mail != nil {
-		t.mail.Write(e.Data)
-	}
-}
-
-func (t *transaction) hole(lost int64) {
-	t.work.parser.Hole(lost)
-	h := t.rec.Holes
-	if n := len(h); n == record.MaxHoles || n > 0 && h[n-1].Offset == t.rec.Octets {
-		if last := &h[n-1]; last.Octets < 0 || lost < 0 {
-			last.Octets = wire.LostUnknown
-		} else {
-			last.Octets += lost
-		}
-		return
-	}
-	t.rec.Holes = append(h, record.Hole{Offset: t.rec.Octets, Octets: max(lost, wire.LostUnknown)})
-}
-
-// bodyEnd ends the octets of the mail that is on the wire.
-func (s *Session) bodyEnd(e *wire.BodyEnd) {
-	t := s.flowing()
-	if t == nil {
-		return
-	}
-	t.open, t.ended, t.sent = false, true, e.Complete
-	t.rec.End = record.Time{Time: e.Time}
-	if !e.Complete {
-		t.work.parser.Hole(wire.LostUnknown)
-	}
-	s.finishBody(t)
-	kind, from := record.ClientBody, "client"
-	if s.rec.Protocol == record.POP3 {
-		kind, from = record.ServerBody, "server"
-	}
-	octets := t.rec.Octets
-	s.line(record.Line{Time: t.rec.End, Kind: kind, Octets: octets})
-	s.entry(record.Entry{MS: t.rec.End.MS(s.rec.Begin), From: from, Body: &octets})
-	if s.rec.Protocol == record.POP3 || t.judged {
-		s.finish(t)
-	}
-}
-
-// finishBody takes from the work what the record says about the octets, and gives the work back.
-func (s *Session) finishBody(t *transaction) {
-	w := t.work
-	t.work = nil
-	sum := w.hash.Sum(make([]byte, 0, sha256.Size))
-	t.rec.SHA256 = hex.EncodeToString(sum)
-	var omitted int
-	t.rec.Header, t.rec.Parts, omitted = w.parser.Close()
-	if omitted > 0 {
-		t.rec.Anomalies = addAnomaly(t.rec.Anomalies, "parts-limit", int64(omitted))
-	}
-	w.hash.Reset()
-	w.parser.Reset()
-	s.cfg.works.Put(w)
-}
-
 // finish says the record of a transaction whose outcome is as known as it will be.
 func (s *Session) finish(t *transaction) {
 	s.transactions = slices.DeleteFunc(s.transactions, func(o *transaction) bool { return o == t })
@@ -418,34 +297,4 @@ func (s *Session) messageDirection(r *record.Message) string {
 	}
 	toLocal := slices.ContainsFunc(r.Rcpt, func(to record.Rcpt) bool { return s.cfg.localAddress(to.To) })
 	return direction(s.cfg.localAddress(*r.From), toLocal)
-}
-
-// queueID finds the id under which a server queued a mail in its reply to the end of data: "Ok: queued as 4XyZ" (Postfix),
-// "OK id=1u..." (Exim), "[InternalId=...]" (Exchange), "4XyZ Message accepted for delivery" (Sendmail, OpenSMTPD),
-// "<recipient> 4XyZ Saved" (Dovecot).
-func queueID(reply string) string {
-	for _, mark := range []string{"queued as ", "OK id=", "InternalId=", "id="} {
-		if _, id, ok := strings.Cut(reply, mark); ok {
-			return word(id)
-		}
-	}
-	if before, ok := strings.CutSuffix(reply, " Saved"); ok {
-		id, _, _ := strings.Cut(before[strings.LastIndexByte(before, ' ')+1:], ":R") // the recipient's number follows
-		return word(id)
-	}
-	if id, rest, ok := strings.Cut(reply, " "); ok && strings.HasPrefix(strings.ToLower(rest), "message accepted") {
-		return word(id)
-	}
-	return ""
-}
-
-// word returns the characters that a queue id may have, from the beginning of s.
-func word(s string) string {
-	end := strings.IndexFunc(s, func(r rune) bool {
-		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.:/+", r))
-	})
-	if end >= 0 {
-		s = s[:end]
-	}
-	return strings.TrimRight(s, ".")
 }

@@ -4,7 +4,7 @@
 // The way of a packet: Read's own goroutine takes it from a Source into the block of a batch, decodes it (decode.go,
 // ip.go, tunnel.go, fragment.go) to a TCP segment and assigns that to one of a fixed number of shards by its addresses.
 // Workers run the shards (shard.go), each with its own table of flows (flow.go), and a flow reassembles its two streams
-// (stream.go, queue.go, deliver.go). A committer waits until all shards are done with a batch and lets the Recorder write
+// (stream.go, queue.go, deliver.go, giveup.go). A committer waits until all shards are done with a batch and lets the Recorder write
 // what they said, merged by packet. Shards do not share anything, limits are per shard, and time is packet time, so
 // what is recorded is the same whatever the number of workers and wherever the batches are cut.
 //

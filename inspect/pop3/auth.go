@@ -33,7 +33,7 @@ func (p *Parser) beginAuth(ev *wire.Command, word, arg []byte) {
 		return
 	}
 	p.endAuth(wire.OutcomeUnknown, nil)
-	mechanism, initial := cutWord(arg)
+	mechanism, initial := wire.CutWord(arg)
 	p.auth, p.authLive = sasl.Start(mechanism), true
 	if len(initial) > 0 {
 		if string(initial) != "=" {

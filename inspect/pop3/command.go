@@ -40,7 +40,7 @@ func (p *Parser) clientLine(data []byte) (rest []byte) {
 }
 
 func (p *Parser) commandLine(l wire.Line) {
-	word, arg := cutWord(l.Data)
+	word, arg := wire.CutWord(l.Data)
 	verb := verbOf(word)
 	if p.resync {
 		if verb == "" {
@@ -58,7 +58,7 @@ func (p *Parser) commandLine(l wire.Line) {
 		p.begin("USER/PASS", p.user, secret)
 		redact(&ev, word)
 	case "APOP":
-		user, digest := cutWord(arg)
+		user, digest := wire.CutWord(arg)
 		p.begin("APOP", string(user), digest)
 		redact(&ev, word, user)
 	case "AUTH":
@@ -72,7 +72,7 @@ func (p *Parser) commandLine(l wire.Line) {
 		}
 	}
 	p.mask = p.mask && verb == ""
-	p.lineAnomalies(l)
+	l.Anomalies(p.say)
 	p.emit(&ev)
 	p.wait(ev.Verb, ev.Line)
 	if verb == "STLS" || verb == "AUTH" && len(arg) > 0 {
@@ -87,7 +87,7 @@ const maxUser = 256
 func redact(ev *wire.Command, words ...[]byte) {
 	line := append(bytes.Join(words, []byte(" ")), ' ')
 	ev.Line = append(line, sasl.Mask...)
-	_, ev.Arg = cutWord(ev.Line)
+	_, ev.Arg = wire.CutWord(ev.Line)
 }
 
 func (p *Parser) wait(verb string, line []byte) {
@@ -112,28 +112,6 @@ func (p *Parser) settleTurn() {
 	p.answered = false
 }
 
-func (p *Parser) lineAnomalies(l wire.Line) {
-	if l.Bare {
-		p.say(wire.BareLF, 1)
-	}
-	if l.Cut > 0 {
-		p.say(wire.LongLine, 1)
-	}
-	if n := bytes.Count(l.Data, []byte{0}); n > 0 {
-		p.say(wire.NUL, int64(n))
-	}
-}
-
-// cutWord returns the first word of line and what follows the blanks behind it.
-func cutWord(line []byte) (word, rest []byte) {
-	line = bytes.TrimLeft(line, " \t")
-	i := bytes.IndexAny(line, " \t")
-	if i < 0 {
-		return line, nil
-	}
-	return line[:i], bytes.Trim(line[i:], " \t")
-}
-
 // verbOf returns the verb that word is in any case of letters, "" if it is none that this program knows.
 func verbOf(word []byte) string {
 	switch verb := string(bytes.ToUpper(word[:min(len(word), 8)])); verb {
@@ -146,6 +124,6 @@ func verbOf(word []byte) string {
 
 // Known says whether line begins with a verb of POP3.
 func Known(line []byte) bool {
-	word, _ := cutWord(bytes.TrimRight(line, "\r\n"))
+	word, _ := wire.CutWord(bytes.TrimRight(line, "\r\n"))
 	return verbOf(word) != ""
 }

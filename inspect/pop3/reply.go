@@ -60,7 +60,7 @@ func (p *Parser) serverLine(l wire.Line) {
 
 // cutStatus splits a status line (RFC 1939 section 3, RFC 5034 section 4): "+OK", "-ERR" or "+", and the text.
 func cutStatus(line []byte) (status string, text []byte) {
-	word, text := cutWord(line)
+	word, text := wire.CutWord(line)
 	switch w := string(word[:min(len(word), 5)]); {
 	case len(line) > 0 && len(word) > 0 && line[0] != word[0]:
 		return "", nil
@@ -88,12 +88,12 @@ func (p *Parser) match(status string) *wire.Pending {
 
 // follow says the reply and does what it decides.
 func (p *Parser) follow(r *wire.Reply, status string) {
-	_, arg := cutWord(r.Command)
+	_, arg := wire.CutWord(r.Command)
 	if r.OK && manyLines(r.Verb, arg) && status == "+OK" {
 		p.holed = false
 		if r.Verb == "RETR" || r.Verb == "TOP" {
 			p.emit(r)
-			number, _ := cutWord(arg)
+			number, _ := wire.CutWord(arg)
 			p.serverMode, p.dots = inMail, wire.DotReader{}
 			p.emit(&wire.BodyBegin{
 				Time: p.now, Dir: wire.FromServer, Via: r.Verb, Command: r.To, UIDL: p.uids[string(number)],
@@ -172,7 +172,7 @@ func (p *Parser) listLine(l wire.Line) {
 
 // uid remembers a line "number unique-id" of UIDL.
 func (p *Parser) uid(line []byte) {
-	number, id := cutWord(line)
+	number, id := wire.CutWord(line)
 	if len(p.uids) >= maxUIDs || len(number) > 10 || len(id) == 0 {
 		return
 	}

@@ -11,7 +11,7 @@ import (
 // mechanism only.
 func (p *Parser) beginAuth(arg []byte) {
 	p.endLogin(wire.OutcomeUnknown, nil)
-	mechanism, initial := cutWord(arg)
+	mechanism, initial := wire.CutWord(arg)
 	p.auth, p.authLive = sasl.Start(mechanism), len(mechanism) > 0
 	if len(initial) == 0 {
 		return

@@ -83,7 +83,7 @@ func (p *Parser) endOfData() {
 // beginChunk begins the octets of BDAT size [LAST] (RFC 3030 section 2). They follow whatever the server will reply,
 // unless the size is none: then nobody knows what follows, and it is taken for commands as servers do.
 func (p *Parser) beginChunk(arg, line []byte) {
-	size, last := cutWord(arg)
+	size, last := wire.CutWord(arg)
 	n, err := strconv.ParseUint(string(size), 10, 63)
 	isLast := bytes.EqualFold(last, []byte("LAST"))
 	if err != nil || len(last) > 0 && !isLast {

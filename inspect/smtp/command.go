@@ -30,7 +30,7 @@ func (p *Parser) clientLine(data []byte) (rest []byte) {
 }
 
 func (p *Parser) commandLine(l wire.Line) {
-	word, arg := cutWord(l.Data)
+	word, arg := wire.CutWord(l.Data)
 	verb := verbOf(word)
 	if p.resync {
 		if !isCommand(l.Data) {
@@ -54,7 +54,7 @@ func (p *Parser) commandLine(l wire.Line) {
 	default:
 		p.mask = false
 	}
-	p.lineAnomalies(l)
+	l.Anomalies(p.say)
 	p.bareLF = l.Bare
 	p.endChunks(verb)
 	p.emit(&p.command)
@@ -101,28 +101,6 @@ func (p *Parser) settleTurn() {
 		p.unsure = false
 	}
 	p.answered = false
-}
-
-func (p *Parser) lineAnomalies(l wire.Line) {
-	if l.Bare {
-		p.say(wire.BareLF, 1)
-	}
-	if l.Cut > 0 {
-		p.say(wire.LongLine, 1)
-	}
-	if n := bytes.Count(l.Data, []byte{0}); n > 0 {
-		p.say(wire.NUL, int64(n))
-	}
-}
-
-// cutWord returns the first word of line and what follows the blanks behind it.
-func cutWord(line []byte) (word, rest []byte) {
-	line = bytes.TrimLeft(line, " \t")
-	i := bytes.IndexAny(line, " \t")
-	if i < 0 {
-		return line, nil
-	}
-	return line[:i], bytes.Trim(line[i:], " \t")
 }
 
 // maxUnknownVerb bounds the verb of a line that is no known command.
@@ -199,7 +177,7 @@ func verbOf(word []byte) string {
 
 // Greets says whether line begins with a verb by which only a client of SMTP or LMTP opens, or continues, a dialogue.
 func Greets(line []byte) bool {
-	word, _ := cutWord(bytes.TrimRight(line, "\r\n"))
+	word, _ := wire.CutWord(bytes.TrimRight(line, "\r\n"))
 	switch verbOf(word) {
 	case "EHLO", "HELO", "LHLO":
 		return true
@@ -209,13 +187,13 @@ func Greets(line []byte) bool {
 
 // Known says whether line begins with a verb of SMTP or LMTP.
 func Known(line []byte) bool {
-	word, _ := cutWord(bytes.TrimRight(line, "\r\n"))
+	word, _ := wire.CutWord(bytes.TrimRight(line, "\r\n"))
 	return verbOf(word) != ""
 }
 
 // isCommand says whether line can hardly be anything but a command: text of a mail begins with a verb, too.
 func isCommand(line []byte) bool {
-	word, arg := cutWord(bytes.TrimRight(line, "\r\n"))
+	word, arg := wire.CutWord(bytes.TrimRight(line, "\r\n"))
 	switch verbOf(word) {
 	case "":
 		return false

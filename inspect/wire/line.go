@@ -69,3 +69,26 @@ func trim(data []byte, cut int64, cutCR bool) Line {
 	}
 	return Line{Data: data, Cut: cut, Bare: true}
 }
+
+// CutWord returns the first word of line and what follows the blanks behind it, without blanks at either end.
+func CutWord(line []byte) (word, rest []byte) {
+	line = bytes.TrimLeft(line, " \t")
+	i := bytes.IndexAny(line, " \t")
+	if i < 0 {
+		return line, nil
+	}
+	return line[:i], bytes.Trim(line[i:], " \t")
+}
+
+// Anomalies says what is wrong with a command line as such.
+func (l Line) Anomalies(say func(kind string, count int64)) {
+	if l.Bare {
+		say(BareLF, 1)
+	}
+	if l.Cut > 0 {
+		say(LongLine, 1)
+	}
+	if n := bytes.Count(l.Data, []byte{0}); n > 0 {
+		say(NUL, int64(n))
+	}
+}

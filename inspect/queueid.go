@@ -1,0 +1,33 @@
+package inspect
+
+import "strings"
+
+// queueID finds the id under which a server queued a mail in its reply to the end of data: "Ok: queued as 4XyZ" (Postfix),
+// "OK id=1u..." (Exim), "[InternalId=...]" (Exchange), "4XyZ Message accepted for delivery" (Sendmail, OpenSMTPD),
+// "<recipient> 4XyZ Saved" (Dovecot).
+func queueID(reply string) string {
+	for _, mark := range []string{"queued as ", "OK id=", "InternalId=", "id="} {
+		if _, id, ok := strings.Cut(reply, mark); ok {
+			return word(id)
+		}
+	}
+	if before, ok := strings.CutSuffix(reply, " Saved"); ok {
+		id, _, _ := strings.Cut(before[strings.LastIndexByte(before, ' ')+1:], ":R") // the recipient's number follows
+		return word(id)
+	}
+	if id, rest, ok := strings.Cut(reply, " "); ok && strings.HasPrefix(strings.ToLower(rest), "message accepted") {
+		return word(id)
+	}
+	return ""
+}
+
+// word returns the characters that a queue id may have, from the beginning of s.
+func word(s string) string {
+	end := strings.IndexFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("-_.:/+", r))
+	})
+	if end >= 0 {
+		s = s[:end]
+	}
+	return strings.TrimRight(s, ".")
+}
