@@ -18,6 +18,7 @@ const (
 type disk interface {
 	OpenFile(name string, flag int, perm fs.FileMode) (file, error)
 	OpenWriter(name string, flag int) (writer, error) // to write a mail; never follows a symbolic link
+	OpenUnnamed(dir string) (unnamed, error)          // a file without a name; errors.ErrUnsupported where there is no such thing
 	Lstat(name string) (fs.FileInfo, error)
 	Mkdir(name string, perm fs.FileMode) error
 	Chmod(name string, perm fs.FileMode) error
@@ -39,6 +40,12 @@ type file interface {
 type writer interface {
 	io.WriteCloser
 	Sync() error
+}
+
+// unnamed is a file that is in no directory until Link gives it a name there; closed before, it is gone.
+type unnamed interface {
+	writer
+	Link(name string) error
 }
 
 type osDisk struct{}

@@ -59,6 +59,29 @@ func (d *faultyDisk) OpenWriter(name string, flag int) (writer, error) {
 	return &faultyWriter{writer: w, d: d, name: name}, nil
 }
 
+func (d *faultyDisk) OpenUnnamed(dir string) (unnamed, error) {
+	if err := d.op("open unnamed in " + dir); err != nil {
+		return nil, err
+	}
+	f, err := d.osDisk.OpenUnnamed(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &faultyUnnamed{faultyWriter{writer: f, d: d, name: dir}, f}, nil
+}
+
+type faultyUnnamed struct {
+	faultyWriter
+	f unnamed
+}
+
+func (u *faultyUnnamed) Link(name string) error {
+	if err := u.d.op("link " + name); err != nil {
+		return err
+	}
+	return u.f.Link(name)
+}
+
 func (d *faultyDisk) Lstat(name string) (fs.FileInfo, error) {
 	if err := d.op("lstat " + name); err != nil {
 		return nil, err

@@ -163,6 +163,41 @@ func (d *maildir) forget(folder string) {
 	delete(d.made, folder)
 }
 
+// place puts a whole mail into a folder's new at once, and says false where it has to go by way of tmp: the file system
+// does not know files without a name, or a file of that name is there. After an error nothing of it is left.
+func (d *maildir) place(folder, name string, data []byte) (bool, error) {
+	if err := d.ensure(folder); err != nil {
+		return false, err
+	}
+	dir := filepath.Join(d.root, folder, "new")
+	f, err := d.disk.OpenUnnamed(dir)
+	if err != nil {
+		return false, nil // tmp will tell, if it is more than that
+	}
+	_, err = f.Write(data)
+	if err == nil && d.fsync {
+		err = f.Sync()
+	}
+	linked := false
+	if err == nil {
+		err = f.Link(dir + string(filepath.Separator) + name)
+		linked = err == nil
+		if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil && linked && d.fsync {
+		err = syncDir(d.disk, dir)
+	}
+	if err != nil && linked {
+		err = errors.Join(err, d.disk.Remove(dir+string(filepath.Separator)+name))
+	}
+	return linked && err == nil, err
+}
+
 // create makes a file for an unfinished mail and returns its path too.
 func (d *maildir) create() (writer, string, error) {
 	name := filepath.Join(d.root, "tmp") + string(filepath.Separator) + d.run + strconv.FormatUint(d.serial.Add(1), 36)

@@ -219,6 +219,17 @@ func (m *mail) store(folder, name string) (path string, err error) {
 	if m.err != nil {
 		return "", m.err
 	}
+	if m.tmp == "" {
+		whole := fmt.Sprintf("%s,S=%d", name, len(m.buf))
+		switch placed, err := a.mails.place(folder, whole, m.buf); {
+		case err != nil:
+			m.fail(fmt.Errorf("write: %w", err))
+			return "", m.err
+		case placed:
+			m.drop()
+			return relative(folder, whole), nil
+		}
+	}
 	if m.tmp == "" || len(m.buf) > 0 || a.options.Fsync {
 		if err = m.append(a.options.Fsync); err != nil {
 			m.fail(fmt.Errorf("write: %w", err))

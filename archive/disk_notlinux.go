@@ -1,0 +1,7 @@
+//go:build !linux
+
+package archive
+
+import "errors"
+
+func (osDisk) OpenUnnamed(string) (unnamed, error) { return nil, errors.ErrUnsupported }
