@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -35,9 +34,6 @@ Several files are read as one capture, in the order given. Without port lists th
 		Action: runTap,
 	}
 }
-
-// gcPercent lets the heap, which is a few megabytes and bounded, grow further before it is collected: a third less time.
-const gcPercent = 400
 
 // recorder lets the archive's journals be the tap's.
 type recorder struct{ *archive.Archive }
@@ -76,7 +72,6 @@ func runTap(c *cli.Context) error {
 	options.Recorder = recorder{kept}
 	progress := newProgress(c.App.ErrWriter)
 	options.Progress = progress.show
-	debug.SetGCPercent(gcPercent)
 	begin := time.Now()
 	read, err := tap.Read(c.Context, options)
 	progress.end()
