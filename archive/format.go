@@ -98,7 +98,7 @@ func appendMail(dst []byte, pid int, m *record.Message) []byte {
 	default:
 		dst = appendWord(dst, m.Stored.Path)
 	}
-	if r := m.Reply; r != nil {
+	if r := decisive(m); r != nil {
 		dst = appendQuotedReply(append(dst, " reply="...), r.Code, r.Enhanced, r.Text)
 	}
 	if m.User != "" {
@@ -118,6 +118,19 @@ func appendMail(dst []byte, pid int, m *record.Message) []byte {
 		dst = record.AppendQuoted(append(dst, " subject="...), m.Header.Subject)
 	}
 	return append(dst, '\n')
+}
+
+// decisive returns the reply that decided about m, nil if none was seen: where no recipient was accepted, the first one's.
+func decisive(m *record.Message) *record.Reply {
+	if m.Reply != nil || m.Outcome != record.Rejected {
+		return m.Reply
+	}
+	for i := range m.Rcpt {
+		if r := &m.Rcpt[i]; r.Code >= 400 {
+			return &record.Reply{Code: r.Code, Enhanced: r.Enhanced, Text: r.Text}
+		}
+	}
+	return nil
 }
 
 // recipients counts the RCPT commands of m: those accepted and all.
