@@ -32,7 +32,7 @@ func (f *flow) data(sg *segment, off, n, need int64) {
 	f.shard.held += me.queue.cost - before
 	if conflict {
 		if f.session != nil {
-			f.session.Anomaly(wire.Overlap, f.at(f.clock))
+			f.session.Anomaly(wire.Overlap, f.saying())
 		} else {
 			f.overlaps++
 		}
@@ -63,7 +63,7 @@ func (f *flow) say(side uint8, data []byte) {
 	lost := me.lost
 	me.lost = 0
 	f.shard.stats.lost += lost
-	s.Feed(wire.Chunk{Dir: f.direction(side), Time: f.at(f.said), Lost: lost, Data: data})
+	s.Feed(wire.Chunk{Dir: f.direction(side), Time: f.saying(), Lost: lost, Data: data})
 	if s.Ignored() {
 		f.ignored, f.session = true, nil
 		f.release()
@@ -161,7 +161,7 @@ func (f *flow) advance(side uint8) (moved bool) {
 			f.sayLost(1)
 			if !f.ignored {
 				f.said = max(f.said, me.finTime)
-				s.HalfClose(f.direction(side), f.at(f.said))
+				s.HalfClose(f.direction(side), f.saying())
 			}
 		}
 	}

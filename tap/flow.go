@@ -276,6 +276,9 @@ func (f *flow) hint() inspect.Hint { return f.shard.ports.hint[f.key.port(1-f.cl
 
 func (f *flow) at(t int64) time.Time { return time.Unix(0, t).In(f.shard.location) }
 
+// saying is the time of what is told now: it never goes back, nor before the begin.
+func (f *flow) saying() time.Time { return f.at(max(f.said, f.begun)) }
+
 func (f *flow) direction(side uint8) wire.Direction { return wire.Direction(side ^ f.client) }
 
 // speak returns the session, which begins now if it has not yet.
@@ -288,7 +291,7 @@ func (f *flow) speak() conversation {
 			Hint: f.hint(), Started: f.started,
 		}, f.shard.journal)
 		for ; f.overlaps > 0; f.overlaps-- {
-			f.session.Anomaly(wire.Overlap, f.at(f.clock))
+			f.session.Anomaly(wire.Overlap, f.saying())
 		}
 	}
 	return f.session

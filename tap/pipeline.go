@@ -1,6 +1,7 @@
 package tap
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,8 @@ type batch struct {
 	used     int
 	packets  int
 	last     int64 // number of its last packet
-	end      bool  // of the input: flows end
+	epoch    int64 // number of the last packet before the capture that it is of
+	end      bool  // of the capture: flows end
 	segments [shards][]segment
 	stats    [shards]shardStats // as they were after this batch
 	pending  sync.WaitGroup     // workers not yet done
@@ -52,6 +54,8 @@ type pipeline struct {
 	segment segment // in it
 	stats   Stats
 	clock   int64 // packet time of the last tick
+	number  int64 // of the last packet
+	epoch   int64 // the number before the first packet of this capture
 	shown   time.Time
 
 	shards  [shards]*shard
@@ -133,6 +137,9 @@ func (p *pipeline) read(ctx context.Context) error {
 			errs = append(errs, err)
 			continue
 		}
+		if p.another(&p.packet) {
+			b = p.startAnew()
+		}
 		p.enter(b, &p.packet)
 		if b.used >= batchOctets || b.packets >= batchPackets {
 			p.send(false)
@@ -141,9 +148,28 @@ func (p *pipeline) read(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// another says whether a packet begins another capture: a file that begins earlier, or much later, than where the one before
+// it stopped. Connections do not go on from one capture to another.
+func (p *pipeline) another(packet *Packet) bool {
+	passed := packet.Time - p.clock
+	return packet.First && p.number > 0 && (passed < -tickInterval || passed > idleTimeout)
+}
+
+// startAnew ends every flow, and returns a batch with the packet that was just read. Ends have numbers of their own, at
+// most one for each packet of the capture.
+func (p *pipeline) startAnew() *batch {
+	p.packet.Data = bytes.Clone(p.packet.Data)
+	p.send(true)
+	p.number += p.number - p.epoch
+	p.epoch = p.number
+	p.take()
+	return p.current
+}
+
 // enter decodes one packet into the batch.
 func (p *pipeline) enter(b *batch, packet *Packet) {
 	p.stats.Packets++
+	p.number++
 	p.stats.Octets += int64(len(packet.Data))
 	b.packets++
 	if len(packet.Data) <= len(b.block)-b.used {
@@ -154,7 +180,7 @@ func (p *pipeline) enter(b *batch, packet *Packet) {
 	if passed := packet.Time - p.clock; passed >= tickInterval || passed <= -tickInterval {
 		p.clock = packet.Time
 		for i := range b.segments {
-			b.segments[i] = append(b.segments[i], segment{packet: p.stats.Packets, time: packet.Time, tick: true})
+			b.segments[i] = append(b.segments[i], segment{packet: p.number, time: packet.Time, tick: true})
 		}
 	}
 	s := &p.segment
@@ -173,7 +199,7 @@ func (p *pipeline) enter(b *batch, packet *Packet) {
 			return
 		}
 		p.stats.Segments++
-		s.packet, s.time = p.stats.Packets, packet.Time
+		s.packet, s.time = p.number, packet.Time
 		i := s.key.shard()
 		b.segments[i] = append(b.segments[i], *s)
 	}
@@ -213,7 +239,7 @@ func (p *pipeline) collect(b *batch) {
 func (p *pipeline) send(end bool) {
 	b := p.current
 	p.current = nil
-	b.last, b.end = p.stats.Packets, end
+	b.last, b.epoch, b.end = p.number, p.epoch, end
 	b.pending.Add(len(p.workers))
 	for _, w := range p.workers {
 		w <- b
@@ -248,7 +274,7 @@ func (p *pipeline) work(w int) {
 				s.take(&b.segments[i][j])
 			}
 			if b.end {
-				s.end(b.last)
+				s.end(b.last - b.epoch)
 			}
 			s.journal.Cut()
 			b.stats[i] = s.stats

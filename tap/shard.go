@@ -164,8 +164,8 @@ func (s *shard) tick(now int64) {
 	}
 }
 
-// end ends every flow, in the order in which they began. last is the last packet's number.
-func (s *shard) end(last int64) {
+// end ends every flow, in the order in which they began. packets is how many the capture had.
+func (s *shard) end(packets int64) {
 	flows := make([]*flow, 0, s.half.n+s.open.n)
 	for _, list := range []*flowList{&s.half, &s.open} {
 		for f := list.first; f != nil; f = f.after {
@@ -174,7 +174,7 @@ func (s *shard) end(last int64) {
 	}
 	sortByBegin(flows)
 	for _, f := range flows {
-		s.journal.Stamp(last + f.number)
+		s.journal.Stamp(packets + f.number)
 		f.finish(inspect.EndUnknown)
 		s.remove(f)
 	}
@@ -199,7 +199,7 @@ const maxOrdinals = 4096 // connections of one microsecond that are told apart b
 
 func (o *ordinals) next(key flowKey, begin int64) int {
 	micros := begin / 1000
-	if o.count == nil || micros > o.micros {
+	if o.count == nil || micros != o.micros {
 		if o.count == nil {
 			o.count = make(map[ordinalKey]int)
 		}

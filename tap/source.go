@@ -28,10 +28,11 @@ type Source interface {
 
 // Packet is one packet as captured.
 type Packet struct {
-	Time int64    // nanoseconds since 1970
-	Link LinkType // of Data's first octet
-	Wire int      // octets that it had on the wire, at least len(Data)
-	Data []byte
+	Time  int64    // nanoseconds since 1970
+	Link  LinkType // of Data's first octet
+	Wire  int      // octets that it had on the wire, at least len(Data)
+	Data  []byte
+	First bool // of its file
 }
 
 const (
@@ -95,6 +96,7 @@ func (f *files) Next(space []byte) (Packet, error) {
 		}
 		p, err := f.current.next(space)
 		if err == nil {
+			p.First = f.current.packets == 1
 			return p, nil
 		}
 		f.consumed += f.current.raw.n

@@ -181,3 +181,11 @@ func TestDemo(t *testing.T) {
 		t.Errorf("status %d, %q: a directory that is no demo's is not removed", status, stderr)
 	}
 }
+
+// TestUnrelatedCaptures: files are one capture only where one goes on where the other stopped.
+func TestUnrelatedCaptures(t *testing.T) {
+	status, stdout, stderr := mailwire(t, nil, "tap", "-r", capture, "-r", capture, "-r", capture, "--data", t.TempDir())
+	if status != 0 || !strings.Contains(stdout, "2 sessions, 2 mails") || !strings.Contains(stdout, "skipped   4 records") {
+		t.Errorf("status %d, %s%s", status, stdout, stderr)
+	}
+}
