@@ -54,6 +54,8 @@ type pipeline struct {
 	segment segment // in it
 	stats   Stats
 	clock   int64 // packet time of the last tick
+	first   int64 // packet time of the first packet of this file
+	latest  int64 // and of the last packet
 	number  int64 // of the last packet
 	epoch   int64 // the number before the first packet of this capture
 	shown   time.Time
@@ -151,8 +153,13 @@ func (p *pipeline) read(ctx context.Context) error {
 // another says whether a packet begins another capture: a file that begins earlier, or much later, than where the one before
 // it stopped. Connections do not go on from one capture to another.
 func (p *pipeline) another(packet *Packet) bool {
-	passed := packet.Time - p.clock
-	return packet.First && p.number > 0 && (passed < -tickInterval || passed > idleTimeout)
+	if !packet.First {
+		return false
+	}
+	before := p.first
+	p.first = packet.Time
+	passed := packet.Time - p.latest
+	return p.number > 0 && (packet.Time <= before || passed < -tickInterval || passed > idleTimeout)
 }
 
 // startAnew ends every flow, and returns a batch with the packet that was just read. Ends have numbers of their own, at
@@ -170,6 +177,7 @@ func (p *pipeline) startAnew() *batch {
 func (p *pipeline) enter(b *batch, packet *Packet) {
 	p.stats.Packets++
 	p.number++
+	p.latest = packet.Time
 	p.stats.Octets += int64(len(packet.Data))
 	b.packets++
 	if len(packet.Data) <= len(b.block)-b.used {
