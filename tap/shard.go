@@ -181,6 +181,7 @@ func (s *shard) end(packets int64) {
 	for s.closed.first != nil {
 		s.remove(s.closed.first)
 	}
+	s.ordinals = ordinals{}
 }
 
 // ordinals tell apart connections with the same addresses that begin in the same microsecond.
