@@ -23,7 +23,8 @@ conversation in them: the dialogue, each login attempt, each reply, each mail.
    mailwire tap -r mail.pcap
    zcat mail.pcap.gz | mailwire tap -r - --data /var/lib/mailwire
 
-Several files are read as one capture, in the order given. Without port lists the protocol is found on any port.`,
+Several files are read in the order given; where one goes on where the last one stopped, so do its conversations. Without
+port lists the protocol is found on any port.`,
 		Flags: append([]cli.Flag{
 			&cli.StringSliceFlag{Name: "r", Usage: "read the capture `FILE`; - is standard input; repeatable"},
 			&cli.StringSliceFlag{Name: "smtp-port", Usage: "look at these servers' `PORTS` only, for SMTP and LMTP"},
