@@ -92,7 +92,10 @@ func (d *detector) look() {
 
 // promised judges a conversation on a port that promises a protocol: what does not contradict the promise is it.
 func (d *detector) promised(client, server []byte, full bool) verdict {
-	promise := map[Hint]verdict{SMTP: isSMTP, POP3: isPOP3}[d.hint]
+	promise := isSMTP
+	if d.hint == POP3 {
+		promise = isPOP3
+	}
 	switch {
 	case startsTLS(client), startsTLS(server):
 		return promise

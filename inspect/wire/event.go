@@ -128,16 +128,13 @@ const (
 	LongLine         = "long-line"          // a command or reply beyond MaxLine
 	EarlyTalker      = "early-talker"       // the client spoke before the greeting
 	STARTTLSInject   = "starttls-injection" // plain text pipelined behind an accepted STARTTLS or STLS
-	PlainAfterTLS    = "plaintext-after-starttls"
-	BadReply         = "bad-reply"     // a server line that is no reply
-	UnsolicitedReply = "unsolicited"   // a reply to no command
-	BadBDAT          = "bad-bdat"      // a BDAT without a usable size
-	TooManyPending   = "pending-limit" // more unanswered commands than are kept
-	Resync           = "resync"        // octets skipped until something was understood again
-	NotThisProtocol  = "protocol"      // the conversation is not what its port says
-	Overlap          = "overlap"       // TCP segments that contradict each other
-	Inspector        = "inspector-failure"
-	Overload         = "overload"
+	BadReply         = "bad-reply"          // a server line that is no reply
+	UnsolicitedReply = "unsolicited"        // a reply to no command
+	BadBDAT          = "bad-bdat"           // a BDAT without a usable size
+	TooManyPending   = "pending-limit"      // more unanswered commands than are kept
+	Resync           = "resync"             // octets skipped until something was understood again
+	NotThisProtocol  = "protocol"           // the conversation is not what its port says
+	Overlap          = "overlap"            // TCP segments that contradict each other
 )
 
 func (*Command) event()   {}
