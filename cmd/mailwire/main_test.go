@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,6 +159,16 @@ func compareFiles(t *testing.T, what string, got, want map[string]string) {
 }
 
 func TestDemo(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Skip("no loopback interface for the demo's mail server:", err)
+	}
+	defer l.Close()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Skip("the loopback interface is down:", err)
+	}
+	c.Close()
 	dir := filepath.Join(t.TempDir(), "demo")
 	for range 2 {
 		status, stdout, stderr := mailwire(t, nil, "demo", "--data", dir, capture)
