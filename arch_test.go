@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"inspect/smtp":    {"inspect/sasl", "inspect/wire"},
 	"inspect/pop3":    {"inspect/sasl", "inspect/wire"},
 	"inspect/wire":    {},
-	"inspect/sasl":    {},
+	"inspect/sasl":    {"inspect/wire"},
 	"inspect/record":  {},
 	"inspect/tlsinfo": {},
 }

@@ -94,7 +94,10 @@ func (s *Session) bodyEnd(e *wire.BodyEnd) {
 	}
 	t.open, t.ended, t.sent = false, true, e.Complete
 	t.rec.End = record.Time{Time: e.Time}
-	if !e.Complete {
+	switch {
+	case !e.Complete && s.cut: // who knows what else was sent
+		t.hole(wire.LostUnknown)
+	case !e.Complete:
 		t.work.parser.Hole(wire.LostUnknown)
 	}
 	s.finishBody(t)

@@ -144,6 +144,9 @@ func (s *Session) countReply(e *wire.Reply) {
 // countVerb counts a command (ok: its positive reply) for the summary.
 func (s *Session) countVerb(verb string, ok bool) {
 	const maxVerbs = 32
+	if verb == "" {
+		return // an empty line
+	}
 	i := slices.IndexFunc(s.verbs, func(v verbCount) bool { return v.verb == verb })
 	if i < 0 {
 		if ok || len(s.verbs) == maxVerbs {
@@ -183,9 +186,9 @@ func (s *Session) login(e *wire.Login) {
 
 func (s *Session) upgrade(e *wire.Upgrade) {
 	s.rec.TLS = &record.TLS{How: e.How, Ended: e.Plain}
-	s.tls = e.Plain
-	if e.Plain {
-		s.note(record.Time{Time: e.Time}, "TLS begins (%s); what follows is its plain text", e.How)
+	if e.Plain { // nobody can tell whether TLS was taken off before the capture, or never put on
+		s.anomaly(wire.PlainAfterTLS, 1)
+		s.note(record.Time{Time: e.Time}, "plain text follows %s: it was decrypted before, or never encrypted", e.How)
 		return
 	}
 	s.note(record.Time{Time: e.Time}, "TLS begins (%s); what follows is encrypted", e.How)

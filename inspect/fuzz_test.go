@@ -100,6 +100,14 @@ func TestSecrets(t *testing.T) {
 		"xoauth2":        {"AUTH XOAUTH2 " + b64("user=alice\x01auth=Bearer "+canary+"\x01\x01")},
 		"oauthbearer":    {"AUTH OAUTHBEARER", "<", b64("n,a=alice,\x01auth=Bearer " + canary + "\x01\x01")},
 		"unknown":        {"AUTH X-OWN", "<", b64(canary)},
+		"equals":         {"AUTH=PLAIN " + b64("\x00alice\x00"+canary)},
+		"no mechanism":   {"AUTH " + b64("\x00alice\x00"+canary)},
+		"typo":           {"AUHT PLAIN " + b64("\x00alice\x00"+canary)},
+		"control":        {"\x00AUTH PLAIN " + b64("\x00alice\x00"+canary)},
+		"login in line":  {"AUTH LOGIN " + b64("alice") + " " + b64(canary)},
+		"imap":           {"LOGIN alice " + canary},
+		"pass typo":      {"PAS " + canary},
+		"user and pass":  {"USER alice " + canary},
 		"pass":           {"USER alice", "PASS " + canary},
 		"pass lower":     {"user alice", "pass " + canary + " with blanks"},
 		"pass alone":     {"PASS " + canary},
@@ -107,11 +115,7 @@ func TestSecrets(t *testing.T) {
 	}
 	for name, lines := range forms {
 		for _, hint := range []Hint{SMTP, POP3} {
-			pass := strings.Contains(name, "pass") || name == "apop"
-			if pass && hint == SMTP {
-				continue
-			}
-			for _, result := range []string{"good", "bad", "echo", "none", "one-sided", "lost"} {
+			for _, result := range []string{"good", "bad", "echo", "none", "one-sided", "lost 0", "lost 2", "lost 4"} {
 				s := secretScript(hint, lines, result)
 				for _, n := range []int{0, 1, -1} {
 					checkNoSecret(t, fmt.Sprintf("%s, port %d, %s", name, hint, result), s.play(n), canary)
@@ -137,10 +141,10 @@ func secretScript(hint Hint, lines []string, result string) *script {
 	server(greeting)
 	for i, line := range lines {
 		if line == "<" {
-			server(challenge)
+			server(strings.Replace(challenge, " ", []string{" VXNlcm5hbWU6", " UGFzc3dvcmQ6"}[i/3%2], 1))
 			continue
 		}
-		if result == "lost" && i == 0 {
+		if result == fmt.Sprint("lost ", i) {
 			s.add(flight{dir: wire.FromClient, lost: 12})
 			continue
 		}

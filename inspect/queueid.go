@@ -6,6 +6,9 @@ import "strings"
 // "OK id=1u..." (Exim), "[InternalId=...]" (Exchange), "4XyZ Message accepted for delivery" (Sendmail, OpenSMTPD),
 // "<recipient> 4XyZ Saved" (Dovecot).
 func queueID(reply string) string {
+	if id, rest, ok := strings.Cut(reply, " "); ok && !strings.Contains(id, "=") && strings.HasPrefix(strings.ToLower(rest), "message accepted") {
+		return word(id)
+	}
 	for _, mark := range []string{"queued as ", "OK id=", "InternalId=", "id="} {
 		if _, id, ok := strings.Cut(reply, mark); ok {
 			return word(id)
@@ -13,9 +16,6 @@ func queueID(reply string) string {
 	}
 	if before, ok := strings.CutSuffix(reply, " Saved"); ok {
 		id, _, _ := strings.Cut(before[strings.LastIndexByte(before, ' ')+1:], ":R") // the recipient's number follows
-		return word(id)
-	}
-	if id, rest, ok := strings.Cut(reply, " "); ok && strings.HasPrefix(strings.ToLower(rest), "message accepted") {
 		return word(id)
 	}
 	return ""

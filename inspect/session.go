@@ -37,6 +37,7 @@ type Session struct {
 	answered int // number of the last one that was answered
 	counted  int // number of the last one whose mail was accepted
 	quit     bool
+	cut      bool // the end was not seen
 	tls      bool // the dialogue is inside TLS
 	hellos   *tlsinfo.Sniffer
 	fin      [2]bool
@@ -214,6 +215,7 @@ func (s *Session) Close(t time.Time, how End) {
 		}
 	}
 	unanswered := s.unanswered()
+	s.cut = how == EndUnknown && !(s.fin[0] && s.fin[1])
 	if s.parser != nil {
 		s.parser.Close(s.rec.End.Time, s.emit)
 	}
@@ -247,7 +249,7 @@ func (s *Session) status(how End, unanswered bool) string {
 		return record.Reset
 	case how == EndTimeout:
 		return record.Timeout
-	case how == EndUnknown && !(s.fin[0] && s.fin[1]):
+	case s.cut:
 		return record.Unknown
 	case unanswered:
 		return record.Aborted

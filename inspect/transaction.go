@@ -100,7 +100,7 @@ func (s *Session) outcome(e *wire.Reply) {
 		s.rcptReply(e)
 	case "DATA", "BDAT":
 		if t := s.byData(e.To); t != nil && !e.OK {
-			t.rec.Reply = replyOf(e)
+			t.refuse(replyOf(e))
 		}
 	case wire.DataEnd:
 		s.endReply(e)
@@ -128,7 +128,7 @@ func (s *Session) mailReply(e *wire.Reply) {
 		s.abandon(e.To)
 		return
 	}
-	if t.rec.Reply = replyOf(e); i == 0 {
+	if t.refuse(replyOf(e)); i == 0 {
 		return
 	}
 	if before := s.transactions[i-1]; before.agreed && !before.open && !before.ended && !t.open && !t.ended {
@@ -189,7 +189,10 @@ func (s *Session) endReply(e *wire.Reply) {
 	if each {
 		t.deliver(reply)
 	}
-	if !t.prdr && (t.rec.Reply == nil || t.rec.Reply.Code >= 400) || !each {
+	switch {
+	case reply.Code >= 400:
+		t.refuse(reply)
+	case !each || !t.prdr && (t.rec.Reply == nil || t.rec.Reply.Code >= 400):
 		t.rec.Reply = reply
 	}
 	if each && (t.prdr || t.acked < t.total.Accepted) {
@@ -198,6 +201,13 @@ func (s *Session) endReply(e *wire.Reply) {
 	t.judged = true
 	if !t.open {
 		s.finish(t)
+	}
+}
+
+// refuse notes a refusal. The first one is the cause of those that follow.
+func (t *transaction) refuse(reply *record.Reply) {
+	if t.rec.Reply == nil || t.rec.Reply.Code < 400 && t.acked == 0 {
+		t.rec.Reply = reply
 	}
 }
 
@@ -252,7 +262,7 @@ func (s *Session) finish(t *transaction) {
 		r.Recipients = &t.total
 	}
 	r.End = s.rec.End
-	r.Outcome = t.verdict(s.rec.Protocol)
+	r.Outcome = t.verdict(s.rec.Protocol, s.cut)
 	r.Direction = s.messageDirection(r)
 	if r.Reply != nil && r.Outcome == record.Accepted {
 		r.QueueID = queueID(r.Reply.Text)
@@ -272,8 +282,9 @@ func (s *Session) countRecipients(t *transaction) {
 	s.rec.Recipients.Unknown += t.total.Unknown
 }
 
-// verdict names the outcome: what the server said, or else how far it got.
-func (t *transaction) verdict(protocol string) string {
+// verdict names the outcome: what the server said, or else how far it got. Where the end of the session was not seen (cut),
+// nobody knows what became of what was going on.
+func (t *transaction) verdict(protocol string, cut bool) string {
 	r := t.rec
 	switch {
 	case protocol == record.POP3 && t.sent:
@@ -286,6 +297,8 @@ func (t *transaction) verdict(protocol string) string {
 		return record.Unknown
 	case r.Via == "" && t.total.Rejected > 0 && t.total.Accepted == 0:
 		return record.Rejected
+	case cut:
+		return record.Unknown
 	}
 	return record.Aborted
 }

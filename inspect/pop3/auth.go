@@ -34,11 +34,19 @@ func (p *Parser) beginAuth(ev *wire.Command, word, arg []byte) {
 	}
 	p.endAuth(wire.OutcomeUnknown, nil)
 	mechanism, initial := wire.CutWord(arg)
+	if !sasl.Valid(mechanism) {
+		mechanism, initial = nil, arg
+	}
 	p.auth, p.authLive = sasl.Start(mechanism), true
-	if len(initial) > 0 {
-		if string(initial) != "=" {
-			p.secret(initial)
+	for response := range bytes.FieldsSeq(initial) {
+		if string(response) != "=" {
+			p.secret(response)
 		}
+	}
+	switch {
+	case len(mechanism) == 0:
+		redact(ev, word)
+	case len(initial) > 0:
 		redact(ev, word, mechanism)
 	}
 }
@@ -116,6 +124,7 @@ func (p *Parser) settle(r *wire.Reply, challenge bool) {
 	case p.stls:
 		p.release(inLines)
 	case challenge:
+		p.auth.Challenge(r.Text)
 		p.release(inResponse)
 	default:
 		outcome := wire.Failure

@@ -63,8 +63,12 @@ func (p *Parser) commandLine(l wire.Line) {
 		redact(&ev, word, user)
 	case "AUTH":
 		p.beginAuth(&ev, word, arg)
-	case "USER":
-		p.user = string(arg[:min(len(arg), maxUser)])
+	case "USER": // RFC 1939 section 7: a name is one word; what follows it is hardly meant to be seen
+		user, rest := wire.CutWord(arg)
+		if p.user = string(user[:min(len(user), maxUser)]); len(rest) > 0 {
+			p.scrub.Add(rest)
+			redact(&ev, word, user)
+		}
 	case "":
 		ev.Verb = string(bytes.ToUpper(word[:min(len(word), maxUser)]))
 		if ev.Line = p.scrub.Unknown(l.Data, p.mask); len(ev.Line) != len(l.Data) {

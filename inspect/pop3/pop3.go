@@ -68,6 +68,8 @@ type Parser struct {
 	garbled  bool // after a gap: server lines are dropped up to a status line
 	unsure   bool // after a gap: replies may not match what waits
 	answered bool // a reply came since the client's last command
+	matched  bool // a reply has answered a command
+	excused  bool // the last reply answered what was lost, or was not kept
 	veiled   bool // the server's octets are TLS, the client's are still to come
 	early    bool // the client spoke before the server
 
@@ -185,6 +187,7 @@ func (p *Parser) clientGap(lost int64) {
 	p.mode = inLines
 	p.client.Reset()
 	p.resync, p.unsure = true, true
+	p.auth.Lose()
 	p.waiting.Push(0, "", nil, p.now)
 }
 
@@ -204,6 +207,7 @@ func (p *Parser) serverGap(lost int64) {
 	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromServer, Lost: lost})
 	p.server.Reset()
 	p.garbled = true
+	p.auth.Lose()
 	p.holed = p.serverMode == inList
 	p.unsure, p.answered = true, true
 	if p.mode == held && p.serverMode == inReply {

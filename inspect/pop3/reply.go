@@ -49,10 +49,12 @@ func (p *Parser) serverLine(l wire.Line) {
 			p.say(wire.EarlyTalker, 1)
 		}
 		ev.To, ev.Verb, ev.Command, ev.Wait = w.N, w.Verb, w.Line, p.now.Sub(w.Time)
-	default:
+	case p.matched && !p.excused && !p.unsure:
 		p.say(wire.UnsolicitedReply, 1)
-		p.garbled = p.unsure // the command was lost, and its reply may have many lines
+	default:
+		p.garbled = true // the command was lost, and its reply may have many lines
 	}
+	p.matched = p.matched || w != nil && w.N > 0
 	p.replies++
 	p.answered = true
 	p.follow(&ev, status)
@@ -80,7 +82,7 @@ func (p *Parser) match(status string) *wire.Pending {
 		p.waiting.Seek(func(w *wire.Pending) bool { return w.Verb == "AUTH" })
 	}
 	w := p.waiting.Pop()
-	if w == nil || w.Verb == "" {
+	if p.excused = w != nil && w.Lost(); p.excused {
 		return nil
 	}
 	return w

@@ -19,7 +19,36 @@ type Exchange struct {
 	User      string // empty until a response tells
 	Secret    string // what proves the identity, where it is a password or a token
 	responses int
+	password  bool // the server asks for it
+	broken    bool // a part of the exchange was lost: nobody knows what a response is
 }
+
+// Valid says whether a word can be a mechanism's name (RFC 4422 section 3.1), and not a response whose name was forgotten:
+// names that nobody knows are hardly in mixed case, and base64 nearly always is.
+func Valid(mechanism []byte) bool {
+	const maxName = 20
+	switch string(bytes.ToUpper(mechanism)) {
+	case "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "XOAUTH2", "OAUTHBEARER", "NTLM", "GSSAPI", "EXTERNAL", "ANONYMOUS":
+		return true
+	}
+	if !bytes.Equal(bytes.ToUpper(mechanism), mechanism) && !bytes.Equal(bytes.ToLower(mechanism), mechanism) {
+		return false
+	}
+	for _, c := range mechanism {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return len(mechanism) <= maxName
+}
+
+// Challenge takes the text of a server's challenge, in base64. LOGIN asks by it for the user or for the password.
+func (e *Exchange) Challenge(text []byte) {
+	e.password = bytes.Contains(bytes.ToLower(decode(text)), []byte("pass"))
+}
+
+// Lose says that octets of the exchange are missing.
+func (e *Exchange) Lose() { e.broken = true }
 
 // Start begins an attempt with the mechanism as sent.
 func Start(mechanism []byte) Exchange {
@@ -32,6 +61,8 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 	data := decode(line)
 	e.responses++
 	switch m := e.Mechanism; {
+	case e.broken:
+		return data
 	case m == "PLAIN": // RFC 4616: authzid NUL authcid NUL password
 		// Without an authcid the response is malformed, and nobody knows which field the client meant for its password.
 		secret = data
@@ -40,7 +71,7 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 			secret = f[2]
 		}
 	case m == "LOGIN": // draft-murchison-sasl-login: the user, then the password
-		if e.responses == 1 {
+		if e.responses == 1 && !e.password {
 			e.setUser(data)
 			return nil
 		}

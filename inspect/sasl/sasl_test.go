@@ -80,3 +80,14 @@ func TestMayBeResponse(t *testing.T) {
 		}
 	}
 }
+
+func TestValid(t *testing.T) {
+	for in, want := range map[string]bool{
+		"PLAIN": true, "Plain": true, "OAUTHBEARER": true, "SCRAM-SHA-256-PLUS": true, "x-own": true,
+		"AGFsaWNlAHNlY3JldA": false, "AGFsaWNlAHNlY3JldA==": false, "A-NAME-THAT-IS-FAR-TOO-LONG": false,
+	} {
+		if Valid([]byte(in)) != want {
+			t.Errorf("%q: want %v", in, want)
+		}
+	}
+}

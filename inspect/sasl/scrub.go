@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"unicode"
+
+	"github.com/mailwire/mailwire/inspect/wire"
 )
 
 const (
@@ -52,8 +54,18 @@ func (s *Scrubber) AddEncoded(secret []byte) {
 // Unknown returns a client's line that is no known command as it may be shown. It is masked and remembered if it is
 // suspect, as the line behind an AUTH that the server refused, or looks like a response of an exchange whose beginning
 // was lost.
+//
+// A line that begins like a login of this or another protocol (PASS, LOGIN, AUTH=PLAIN) shows its first word only.
 func (s *Scrubber) Unknown(line []byte, suspect bool) []byte {
-	if !suspect && !mayBeResponse(line) {
+	word, rest := wire.CutWord(line)
+	switch {
+	case !suspect && loginLike(word) && len(rest) > 0:
+		for secret := range bytes.FieldsSeq(rest) {
+			s.Add(bytes.TrimRight(secret, "="))
+			s.Add(decode(secret))
+		}
+		return append(append(bytes.Clone(word), ' '), Mask...)
+	case !suspect && !mayBeResponse(line):
 		return s.Scrub(line)
 	}
 	s.Add(bytes.TrimRight(line, "="))
@@ -98,6 +110,17 @@ func lower(c byte) byte {
 		return c + 'a' - 'A'
 	}
 	return c
+}
+
+// loginLike says whether the first word of a line is, or nearly is, one that a password follows.
+func loginLike(word []byte) bool {
+	word = bytes.ToUpper(bytes.TrimLeftFunc(word, unicode.IsControl))
+	for _, prefix := range [...]string{"PAS", "AUT", "AUH", "APOP", "LOGIN", "USER"} {
+		if bytes.HasPrefix(word, []byte(prefix)) {
+			return true
+		}
+	}
+	return false
 }
 
 // mayBeResponse says whether a line is one word of base64 whose length suits it.

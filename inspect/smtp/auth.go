@@ -12,12 +12,21 @@ import (
 func (p *Parser) beginAuth(arg []byte) {
 	p.endLogin(wire.OutcomeUnknown, nil)
 	mechanism, initial := wire.CutWord(arg)
-	p.auth, p.authLive = sasl.Start(mechanism), len(mechanism) > 0
+	if !sasl.Valid(mechanism) {
+		mechanism, initial = nil, arg
+	}
+	p.auth, p.authLive = sasl.Start(mechanism), len(arg) > 0
 	if len(initial) == 0 {
 		return
 	}
-	if string(initial) != "=" {
-		p.secret(initial)
+	for word := range bytes.FieldsSeq(initial) {
+		if string(word) != "=" {
+			p.secret(word)
+		}
+	}
+	if len(mechanism) == 0 {
+		p.command.Arg, p.command.Line = []byte(sasl.Mask), []byte("AUTH "+sasl.Mask)
+		return
 	}
 	p.command.Arg = append(append(bytes.Clone(mechanism), ' '), sasl.Mask...)
 	p.command.Line = append([]byte("AUTH "), p.command.Arg...)
@@ -51,6 +60,7 @@ func (p *Parser) secret(line []byte) {
 // authReply goes on after the reply to AUTH or to a response.
 func (p *Parser) authReply(r *wire.Reply) {
 	if r.Code == 334 {
+		p.auth.Challenge(r.Text)
 		p.release(inResponse)
 		return
 	}

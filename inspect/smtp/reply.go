@@ -52,6 +52,7 @@ func (p *Parser) serverGap(lost int64) {
 	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromServer, Lost: lost})
 	p.server.Reset()
 	p.garbled, p.reply.open = true, false
+	p.auth.Lose()
 	p.unsure, p.answered = true, true
 	if p.mode == held { // the reply that it waits for may be among what was lost
 		p.waiting.Clear()
@@ -77,7 +78,7 @@ func (p *Parser) replyLine(l wire.Line) {
 	}
 	if !r.open {
 		*r = reply{lines: r.lines[:0], text: r.text[:0], open: true}
-	} else {
+	} else if len(r.lines) < wire.MaxLine {
 		r.lines, r.text = append(r.lines, '\n'), append(r.text, '\n')
 	}
 	keep := l.Data[:min(len(l.Data), max(0, wire.MaxLine-len(r.lines)))]
@@ -134,13 +135,16 @@ func (p *Parser) replied(code int) {
 		ev.To, ev.Verb, ev.Command = w.N, w.Verb, w.Line
 		ev.Wait = p.now.Sub(w.Time)
 	case p.mode == inBody && p.waiting.Len() == 0: // before the end of data was seen
-		ev.To, ev.Verb = p.mail.n, wire.DataEnd
-		p.endUnseen(code)
+		ev.To, ev.Verb = p.mail.n, "DATA"
+		if p.endUnseen(code) {
+			ev.Verb = wire.DataEnd
+		}
 	case p.replies == 0 && code == 220:
 		ev.Verb = wire.Connect
-	case code != 421: // RFC 5321 section 3.8: the server may close at any time
+	case code != 421 && p.matched && !p.excused && !p.unsure: // RFC 5321 section 3.8: the server may close at any time
 		p.say(wire.UnsolicitedReply, 1)
 	}
+	p.matched = p.matched || w != nil && w.N > 0
 	p.replies++
 	p.answered = true
 	p.emit(ev)
@@ -150,7 +154,7 @@ func (p *Parser) replied(code int) {
 // match takes the command that a reply with this code answers from those that wait; nil: none does.
 func (p *Parser) match(code int) *wire.Pending {
 	w := p.waiting.Head()
-	if w == nil {
+	if p.excused = w != nil && w.Lost(); w == nil {
 		return nil
 	}
 	if w.Verb == wire.Connect && code != 220 && code < 400 { // no greeting, this is the reply to a command
@@ -162,7 +166,7 @@ func (p *Parser) match(code int) *wire.Pending {
 	if code == 220 && p.replies == 0 && w.Verb != wire.Connect && w.Verb != "STARTTLS" {
 		return nil // the greeting of a conversation whose beginning was missed
 	}
-	if p.unsure { // some codes say which command they answer
+	if p.unsure || w.Verb == "" { // some codes say which command they answer
 		switch code {
 		case 354:
 			p.waiting.Seek(func(w *wire.Pending) bool { return w.Verb == "DATA" })
@@ -177,7 +181,8 @@ func (p *Parser) match(code int) *wire.Pending {
 		return w
 	}
 	w = p.waiting.Pop()
-	if w.Verb == "" {
+	if w.Lost() {
+		p.excused = true
 		return nil // it answers what was lost
 	}
 	return w
@@ -185,12 +190,15 @@ func (p *Parser) match(code int) *wire.Pending {
 
 // endUnseen ends the mail on the wire where the server replies to it, and its end was lost, or is none that anybody else
 // knows.
-func (p *Parser) endUnseen(code int) {
-	if p.mail.holed || code < 400 {
-		p.mode = inLines
-		p.client.Reset()
-		p.endMail(false)
+func (p *Parser) endUnseen(code int) bool {
+	if !p.mail.holed && code >= 400 {
+		return false
 	}
+	p.mode = inLines
+	p.client.Reset()
+	p.bodyHole(wire.LostUnknown)
+	p.endMail(false)
+	return true
 }
 
 // moreEnds says whether an end of data gets more replies after this one: in LMTP one for each accepted recipient (RFC 2033
@@ -218,6 +226,7 @@ func (p *Parser) follow(r *wire.Reply) {
 	case r.Code == 334 && r.To == 0 && p.mode == inLines: // an AUTH whose beginning was lost
 		p.mode = inResponse
 	case r.Code == 354 && r.To == 0 && p.mode == inLines: // a DATA that was lost
+		p.commands++
 		p.beginMail("DATA")
 		p.mode = inBody
 	case r.OK && r.Verb == "RCPT":

@@ -57,6 +57,8 @@ type Parser struct {
 	unsure   bool // after a gap: replies may not match what waits
 	gapped   bool // octets of the client were lost since the transaction began
 	answered bool // a reply came since the client's last command
+	matched  bool // a reply has answered a command
+	excused  bool // the last reply answered what was lost, or was not kept
 	veiled   bool // the server's octets are TLS, the client's are still to come
 	bareLF   bool // the last command line ended with a bare LF
 
@@ -164,6 +166,7 @@ func (p *Parser) clientGap(lost int64) {
 	p.mode = inLines
 	p.client.Reset()
 	p.resync, p.unsure, p.gapped = true, true, true
+	p.auth.Lose()
 	if p.mail.open { // a chunk may be among what was lost
 		p.mail.holed = true
 		p.bodyHole(wire.LostUnknown)

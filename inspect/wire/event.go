@@ -120,21 +120,22 @@ type Anomaly struct {
 
 // Kinds of anomaly that parsers report.
 const (
-	AmbiguousEOD     = "ambiguous-eod"      // an end of data that some servers take for one: LF.LF and its like
-	Smuggling        = "smuggling"          // the server took it for one, and what followed for commands
-	BareLF           = "bare-lf"            // a line end without CR, among commands or in a mail
-	BareCR           = "bare-cr"            // a CR without LF
-	NUL              = "nul"                // an octet 0 in a command or a reply
-	LongLine         = "long-line"          // a command or reply beyond MaxLine
-	EarlyTalker      = "early-talker"       // the client spoke before the greeting
-	STARTTLSInject   = "starttls-injection" // plain text pipelined behind an accepted STARTTLS or STLS
-	BadReply         = "bad-reply"          // a server line that is no reply
-	UnsolicitedReply = "unsolicited"        // a reply to no command
-	BadBDAT          = "bad-bdat"           // a BDAT without a usable size
-	TooManyPending   = "pending-limit"      // more unanswered commands than are kept
-	Resync           = "resync"             // octets skipped until something was understood again
-	NotThisProtocol  = "protocol"           // the conversation is not what its port says
-	Overlap          = "overlap"            // TCP segments that contradict each other
+	AmbiguousEOD     = "ambiguous-eod"            // an end of data that some servers take for one: LF.LF and its like
+	Smuggling        = "smuggling"                // the server took it for one, and what followed for commands
+	BareLF           = "bare-lf"                  // a line end without CR, among commands or in a mail
+	BareCR           = "bare-cr"                  // a CR without LF
+	NUL              = "nul"                      // an octet 0 in a command or a reply
+	LongLine         = "long-line"                // a command or reply beyond MaxLine
+	EarlyTalker      = "early-talker"             // the client spoke before the greeting
+	STARTTLSInject   = "starttls-injection"       // plain text pipelined behind an accepted STARTTLS or STLS
+	PlainAfterTLS    = "plaintext-after-starttls" // readable octets where TLS should be
+	BadReply         = "bad-reply"                // a server line that is no reply
+	UnsolicitedReply = "unsolicited"              // a reply to no command
+	BadBDAT          = "bad-bdat"                 // a BDAT without a usable size
+	TooManyPending   = "pending-limit"            // more unanswered commands than are kept
+	Resync           = "resync"                   // octets skipped until something was understood again
+	NotThisProtocol  = "protocol"                 // the conversation is not what its port says
+	Overlap          = "overlap"                  // TCP segments that contradict each other
 )
 
 func (*Command) event()   {}

@@ -17,22 +17,27 @@ type Pending struct {
 	Time time.Time
 }
 
+// Lost says that the pending command is none that was kept: octets that were lost, or one beyond MaxPending.
+func (p *Pending) Lost() bool { return p.N == 0 && p.Verb == "" }
+
 // Pipeline is the queue of commands that wait for a reply (RFC 2920): replies come in the order of the commands. Its zero
 // value is empty. It reuses its memory, which MaxPending bounds.
 type Pipeline struct {
 	ring []Pending
 	head int
 	size int
+	over int // commands behind those in the ring that are only counted
+	none Pending
 }
 
 // Len returns how many commands wait.
-func (q *Pipeline) Len() int { return q.size }
+func (q *Pipeline) Len() int { return q.size + q.over }
 
-// Push adds a command. It returns false where that forgets the oldest one, as MaxPending wait already.
+// Push adds a command. It returns false where it is only counted, as MaxPending wait already.
 func (q *Pipeline) Push(n int, verb string, line []byte, t time.Time) bool {
-	fits := q.size < MaxPending
-	if !fits {
-		q.drop()
+	if q.size == MaxPending || q.over > 0 {
+		q.over++
+		return false
 	}
 	if q.size == len(q.ring) {
 		q.grow()
@@ -41,22 +46,28 @@ func (q *Pipeline) Push(n int, verb string, line []byte, t time.Time) bool {
 	p.N, p.Verb, p.Time = n, verb, t
 	p.Line = append(p.Line[:0], line[:min(len(line), maxPendingLine)]...)
 	q.size++
-	return fits
+	return true
 }
 
 // Head returns the command that the next reply answers, nil if none waits.
 func (q *Pipeline) Head() *Pending {
-	if q.size == 0 {
-		return nil
+	switch {
+	case q.size > 0:
+		return &q.ring[q.head]
+	case q.over > 0:
+		return &q.none
 	}
-	return &q.ring[q.head]
+	return nil
 }
 
 // Pop takes the command that the next reply answers; nil if none waits.
 func (q *Pipeline) Pop() *Pending {
 	p := q.Head()
-	if p != nil {
+	switch {
+	case q.size > 0:
 		q.drop()
+	case q.over > 0:
+		q.over--
 	}
 	return p
 }
@@ -85,7 +96,7 @@ func (q *Pipeline) Has(n int) bool {
 }
 
 // Clear forgets all.
-func (q *Pipeline) Clear() { q.head, q.size = 0, 0 }
+func (q *Pipeline) Clear() { q.head, q.size, q.over = 0, 0, 0 }
 
 func (q *Pipeline) drop() {
 	q.head = (q.head + 1) % len(q.ring)
