@@ -46,7 +46,7 @@ type Session struct {
 }
 
 // usualDialogue is room for the dialogue of a session with one mail.
-const usualDialogue = 24
+const usualDialogue = 16
 
 // verbCount counts the commands of one verb, as the summary of a session shows them.
 type verbCount struct {

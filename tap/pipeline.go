@@ -15,8 +15,8 @@ import (
 
 const (
 	shards       = 16      // flows are spread over so many, whatever the number of workers
-	batchOctets  = 1 << 20 // a batch ends with so many octets of packets,
-	batchPackets = 4096    // or with so many packets
+	batchOctets  = 256 << 10 // a batch ends with so many octets of packets,
+	batchPackets = 1024    // or with so many packets
 	batches      = 4       // in flight
 
 	tickInterval     = int64(time.Second) // packet time between two looks at the clocks
