@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	shards       = 16      // flows are spread over so many, whatever the number of workers
+	shards       = 16        // flows are spread over so many, whatever the number of workers
 	batchOctets  = 256 << 10 // a batch ends with so many octets of packets,
-	batchPackets = 1024    // or with so many packets
-	batches      = 4       // in flight
+	batchPackets = 1024      // or with so many packets
+	batches      = 4         // in flight
 
 	tickInterval     = int64(time.Second) // packet time between two looks at the clocks
 	progressInterval = 100 * time.Millisecond
