@@ -50,7 +50,7 @@ func (d *qpDecoder) decode(dst, src []byte) (out, rest []byte) {
 	text, blanks, end := cutBlanks(src)
 	if len(blanks) > maxBlanks {
 		d.long = len(end) == 0
-		if dst = appendQP(dst, src[:len(text)+len(blanks)]); d.long {
+		if dst = appendUnescaped(dst, src[:len(text)+len(blanks)], '='); d.long {
 			return dst, nil
 		}
 		return dst, end
@@ -62,7 +62,7 @@ func (d *qpDecoder) decode(dst, src []byte) (out, rest []byte) {
 	case n >= 2 && text[n-2] == '=' && isHex(text[n-1]) && len(blanks)+len(end) == 0:
 		n -= 2
 	}
-	return appendQP(dst, src[:n]), src[n:]
+	return appendUnescaped(dst, src[:n], '='), src[n:]
 }
 
 // cutBlanks splits off the white space, and one CR, at the end.
@@ -79,19 +79,19 @@ func cutBlanks(src []byte) (text, blanks, end []byte) {
 func appendQPLine(dst, src []byte) []byte {
 	text, blanks, end := cutBlanks(src)
 	if len(blanks) > maxBlanks {
-		dst = appendQP(dst, src[:len(text)+len(blanks)])
+		dst = appendUnescaped(dst, src[:len(text)+len(blanks)], '=')
 	} else if soft := len(text) > 0 && text[len(text)-1] == '='; soft {
-		return appendQP(dst, text[:len(text)-1])
+		return appendUnescaped(dst, text[:len(text)-1], '=')
 	} else {
-		dst = appendQP(dst, text)
+		dst = appendUnescaped(dst, text, '=')
 	}
 	return append(append(dst, end...), '\n')
 }
 
-// appendQP decodes the escapes in src.
-func appendQP(dst, src []byte) []byte {
+// appendUnescaped decodes the escapes in src: mark and two hexadecimal digits. Anything else stands for itself.
+func appendUnescaped(dst, src []byte, mark byte) []byte {
 	for {
-		n := bytes.IndexByte(src, '=')
+		n := bytes.IndexByte(src, mark)
 		if n < 0 {
 			return append(dst, src...)
 		}
@@ -100,7 +100,7 @@ func appendQP(dst, src []byte) []byte {
 			dst = append(dst, unhex(src[0])<<4|unhex(src[1]))
 			src = src[2:]
 		} else {
-			dst = append(dst, '=')
+			dst = append(dst, mark)
 		}
 	}
 }
@@ -109,7 +109,7 @@ func appendQP(dst, src []byte) []byte {
 func (l *leaf) finishQP() {
 	text, _, end := cutBlanks(l.qp.held)
 	text = bytes.TrimSuffix(text, []byte("="))
-	l.emit(append(appendQP(l.piece[:0], text), end...))
+	l.emit(append(appendUnescaped(l.piece[:0], text, '='), end...))
 	l.qp.reset()
 }
 

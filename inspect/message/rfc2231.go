@@ -99,27 +99,10 @@ func (p *parameter) join() (joined []byte, percent bool) {
 		last = s.number
 		if s.percent {
 			percent = true
-			joined = appendPercent(joined, s.value)
+			joined = appendUnescaped(joined, s.value, '%')
 		} else {
 			joined = append(joined, s.value...)
 		}
 	}
 	return joined, percent
-}
-
-// appendPercent decodes %XX. Anything else stands for itself.
-func appendPercent(dst, src []byte) []byte {
-	for {
-		n := bytes.IndexByte(src, '%')
-		if n < 0 {
-			return append(dst, src...)
-		}
-		dst = append(dst, src[:n]...)
-		if src = src[n+1:]; len(src) >= 2 && isHex(src[0]) && isHex(src[1]) {
-			dst = append(dst, unhex(src[0])<<4|unhex(src[1]))
-			src = src[2:]
-		} else {
-			dst = append(dst, '%')
-		}
-	}
 }
