@@ -110,7 +110,7 @@ func readLines(t testing.TB, name string) []string {
 func TestFiles(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	a := mustOpen(t, Options{Dir: dir, Keep: All, Secrets: true, Fsync: true})
-	j := a.Journal()
+	j := a.journal()
 	s := sample(1, at(0))
 	j.Stamp(1)
 	say := func(kind record.LineKind, tls bool, text string) {
@@ -193,7 +193,7 @@ func TestFolders(t *testing.T) {
 		for _, o := range []Options{{Keep: c.kind}, {Keep: c.kind, Flat: true}, {Keep: All &^ c.kind}, {Keep: None}} {
 			o.Dir = t.TempDir()
 			a := mustOpen(t, o)
-			j := a.Journal()
+			j := a.journal()
 			s := sample(1, at(0))
 			s.Protocol = c.protocol
 			m := sampleMail(s, 1)
@@ -319,7 +319,7 @@ func play(t testing.TB, a *Archive, all []traffic, journals, perBatch int) {
 	t.Helper()
 	js := make([]*Journal, journals)
 	for i := range js {
-		js[i] = a.Journal()
+		js[i] = a.journal()
 	}
 	var committed sync.WaitGroup
 	cuts := make(chan struct{}, 1)
@@ -400,14 +400,14 @@ func TestOrder(t *testing.T) {
 func TestTwiceInOneRun(t *testing.T) {
 	dir := t.TempDir()
 	a := mustOpen(t, Options{Dir: dir, Keep: All})
-	j := a.Journal()
+	j := a.journal()
 	for _, step := range append(makeTraffic(30, 1), makeTraffic(30, 5)...) {
 		step.do(j)
 	}
 	mustClose(t, a)
 	once := t.TempDir()
 	b := mustOpen(t, Options{Dir: once, Keep: All})
-	j = b.Journal()
+	j = b.journal()
 	for _, step := range makeTraffic(30, 1) {
 		step.do(j)
 	}
@@ -419,7 +419,7 @@ func TestTwiceInOneRun(t *testing.T) {
 func TestMidnight(t *testing.T) {
 	dir := t.TempDir()
 	a := mustOpen(t, Options{Dir: dir, Keep: All})
-	j := a.Journal()
+	j := a.journal()
 	midnight := time.Date(2026, 11, 23, 0, 0, 0, 0, cet)
 	for i := range 2000 {
 		s := sample(i, record.Time{Time: midnight.Add(time.Duration(i-1000) * time.Millisecond)})
@@ -459,7 +459,7 @@ func TestHostile(t *testing.T) {
 	for _, x := range []string{"\x1b]0;owned\x07", "a\nb", "\r\n=== closed", "\xff\xfe", "\"}\n{\"v\":1}", "\\\\x1b", "\u2028\u0085", "\x00\x7f\x9b31m", "\" user=\"root\"", "] [", strings.Repeat("\n", 50)} {
 		dir := t.TempDir()
 		a := mustOpen(t, Options{Dir: dir, Keep: All, Secrets: true})
-		j := a.Journal()
+		j := a.journal()
 		s := sample(1, at(0))
 		s.Sensor, s.Helo, s.Banner, s.Client.Side, s.CommunityID, s.Status, s.Direction = x, x, x, x, x, x, x
 		s.ID, s.Client.IP, s.Server.IP, s.Protocol, s.Capabilities = x, x, x, x, []string{x}

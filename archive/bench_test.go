@@ -17,7 +17,7 @@ func BenchmarkSmallMail(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			c.o.Dir = b.TempDir()
 			a := mustOpen(b, c.o)
-			j := a.Journal()
+			j := a.journal()
 			octets := []byte(strings.Repeat(strings.Repeat("x", 76)+"\r\n", 26))
 			b.ReportAllocs()
 			i := 0
@@ -43,7 +43,7 @@ func BenchmarkSmallMail(b *testing.B) {
 // BenchmarkSession renders and writes a session's fourteen lines and its record.
 func BenchmarkSession(b *testing.B) {
 	a := mustOpen(b, Options{Dir: b.TempDir()})
-	j := a.Journal()
+	j := a.journal()
 	texts := [][]byte{
 		[]byte("220 mx.example.net ESMTP"), []byte("EHLO mx.example.org"), []byte("250-mx.example.net\n250-PIPELINING\n250 SIZE 20480000"),
 		[]byte("MAIL FROM:<a@example.org> SIZE=48000"), []byte("250 2.1.0 Ok"), []byte("RCPT TO:<c@example.net>"), []byte("250 2.1.5 Ok"),
@@ -74,7 +74,7 @@ func BenchmarkRun(b *testing.B) {
 	octets := []byte(strings.Repeat(strings.Repeat("x", 76)+"\r\n", 26))
 	for b.Loop() {
 		a := mustOpen(b, Options{Dir: b.TempDir(), Keep: All})
-		js := []*Journal{a.Journal(), a.Journal()}
+		js := []*Journal{a.journal(), a.journal()}
 		for batch := range 20 {
 			var work sync.WaitGroup
 			for w, j := range js {
@@ -104,7 +104,7 @@ func BenchmarkMerge(b *testing.B) {
 	a := mustOpen(b, Options{Dir: b.TempDir()})
 	js := make([]*Journal, 16)
 	for i := range js {
-		js[i] = a.Journal()
+		js[i] = a.journal()
 	}
 	s := sample(1, at(0))
 	for b.Loop() {

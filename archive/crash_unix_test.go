@@ -23,7 +23,7 @@ func TestUmask(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "data")
 		old := syscall.Umask(mask)
 		a := mustOpen(t, Options{Dir: dir, Keep: All, Secrets: true, Fsync: true})
-		j := a.Journal()
+		j := a.journal()
 		s := sample(1, at(0))
 		j.Line(s, record.Line{Time: at(0)})
 		j.Login(s, 1, record.Login{Time: at(0)})
@@ -74,7 +74,7 @@ const crashSessions = 1000
 
 // crashRun tells an archive many sessions, two at a time.
 func crashRun(a *Archive) error {
-	j := a.Journal()
+	j := a.journal()
 	for i := range crashSessions {
 		s := sample(i, at(i))
 		j.Line(s, record.Line{Time: s.Begin, Kind: record.Note, Text: []byte("connected")})
@@ -191,7 +191,7 @@ func TestKill(t *testing.T) {
 func TestSweepAlone(t *testing.T) {
 	dir := t.TempDir()
 	a := mustOpen(t, Options{Dir: dir, Keep: All})
-	j := a.Journal()
+	j := a.journal()
 	m := sampleMail(sample(1, at(0)), 1)
 	kept := j.OpenMail(m)
 	octets := strings.Repeat("line\r\n", 50000)

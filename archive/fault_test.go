@@ -204,7 +204,7 @@ var faultMails = []string{
 
 // faultRun tells a journal five sessions of two lines and a mail each, with a commit after each.
 func faultRun(a *Archive) {
-	j := a.Journal()
+	j := a.journal()
 	for i, octets := range faultMails {
 		s := sample(i, at(i))
 		j.Stamp(int64(i))
@@ -363,7 +363,7 @@ func TestTornLine(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := mustOpen(t, Options{Dir: dir})
-		j := a.Journal()
+		j := a.journal()
 		j.Session(s)
 		j.Session(sample(0, at(0)))
 		mustClose(t, a)
@@ -382,7 +382,7 @@ func TestKilledBeforeSession(t *testing.T) {
 	dir := t.TempDir()
 	for round := range 2 {
 		a := mustOpen(t, Options{Dir: dir, Keep: All})
-		j := a.Journal()
+		j := a.journal()
 		s := sample(1, at(0))
 		keep(j, sampleMail(s, 1), "x\r\n")
 		if round == 1 {
@@ -406,7 +406,7 @@ func TestMoved(t *testing.T) {
 	dir := t.TempDir()
 	var warned []string
 	a := mustOpen(t, Options{Dir: dir, Keep: All, Warn: func(msg string) { warned = append(warned, msg) }})
-	j := a.Journal()
+	j := a.journal()
 	s := sample(1, at(0))
 	name := filepath.Join(dir, "logs/smtp-sessions-2026-11-22.log")
 	say := func(text string) error {
@@ -481,7 +481,7 @@ func TestMoved(t *testing.T) {
 func TestManyDays(t *testing.T) {
 	dir := t.TempDir()
 	a := mustOpen(t, Options{Dir: dir})
-	j := a.Journal()
+	j := a.journal()
 	const days = 5 * maxOpenLogs
 	for round := range 3 {
 		for i := range days {

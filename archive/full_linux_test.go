@@ -19,7 +19,7 @@ func TestDiskFull(t *testing.T) {
 	t.Cleanup(func() { _ = syscall.Unmount(mount, 0) })
 	dir := filepath.Join(mount, "data")
 	a := mustOpen(t, Options{Dir: dir, Keep: All})
-	j := a.Journal()
+	j := a.journal()
 	octets := func(string) string { return strings.Repeat("a line of sixteen\r\n", 4000) } // 76 kB: through a file in tmp
 	tell := func(i int) *record.Stored {
 		s := sample(i, at(i))

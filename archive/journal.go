@@ -41,11 +41,13 @@ type Journal struct {
 	free []*batch
 }
 
-var _ inspect.Sink = (*Journal)(nil)
+var _ inspect.Recorder = (*Archive)(nil)
 
 // Journal returns a new journal; lines with the same stamp are in the order in which their journals were made. All
 // journals are made before any of them is cut.
-func (a *Archive) Journal() *Journal {
+func (a *Archive) Journal() inspect.Journal { return a.journal() }
+
+func (a *Archive) journal() *Journal {
 	j := &Journal{a: a, now: new(batch), asked: map[string]bool{}}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -64,7 +64,7 @@ func TestLineEnds(t *testing.T) {
 	dir := t.TempDir()
 	a := mustOpen(t, Options{Dir: dir, Keep: All})
 	defer mustClose(t, a)
-	j := a.Journal()
+	j := a.journal()
 	for _, s := range []string{
 		"", "\r", "\n", "\r\n", "\n\r", "\r\r\n", "\r\n\n", "\n\r\n", "a\r\nb", "a\rb\r\n", "a\r\n\r", "\r\n\r\n\r\n", "a\r\nb\nc\r\n", "\r\n\r",
 		"\r\r", "\r\n.\r\n", "a\r\n\rb\n", "\x00\r\x00\n",
@@ -186,7 +186,7 @@ func BenchmarkWireReader(b *testing.B) {
 // BenchmarkLargeMail writes 16 MiB at a time, as a journal does.
 func BenchmarkLargeMail(b *testing.B) {
 	a := mustOpen(b, Options{Dir: b.TempDir(), Keep: All})
-	j := a.Journal()
+	j := a.journal()
 	piece := []byte(strings.Repeat(strings.Repeat("x", 76)+"\r\n", 18)) // about a segment
 	const pieces = 16 << 20 / (18 * 78)
 	b.SetBytes(pieces * int64(len(piece)))

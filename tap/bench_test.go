@@ -28,10 +28,10 @@ func (c *counter) Close(t time.Time, how inspect.End) {
 
 type silent struct{ inspect.Sink }
 
-func (silent) Stamp(int64)      {}
-func (silent) Cut()             {}
-func (silent) Journal() Journal { return silent{} }
-func (silent) Commit() error    { return nil }
+func (silent) Stamp(int64)              {}
+func (silent) Cut()                     {}
+func (silent) Journal() inspect.Journal { return silent{} }
+func (silent) Commit() error            { return nil }
 
 // BenchmarkRead reads the capture file that MAILWIRE_BENCH names.
 func BenchmarkRead(b *testing.B) {

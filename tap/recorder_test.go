@@ -24,7 +24,7 @@ type recorder struct {
 	ignore   func(inspect.Conn) bool
 }
 
-func (r *recorder) Journal() Journal {
+func (r *recorder) Journal() inspect.Journal {
 	j := &journal{}
 	r.journals = append(r.journals, j)
 	return j

@@ -35,7 +35,7 @@ func (s *shardStats) add(t *shardStats) {
 type shard struct {
 	ports    *ports
 	location *time.Location
-	journal  Journal
+	journal  inspect.Journal
 	create   newConversation
 
 	flows    map[flowKey]*flow
@@ -52,7 +52,7 @@ type shard struct {
 	maxFlows, maxClosed, maxHeld int
 }
 
-func newShard(o *Options, ports *ports, journal Journal, create newConversation) *shard {
+func newShard(o *Options, ports *ports, journal inspect.Journal, create newConversation) *shard {
 	s := &shard{
 		ports: ports, location: o.Location, journal: journal, create: create,
 		flows:    make(map[flowKey]*flow),

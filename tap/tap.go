@@ -4,7 +4,7 @@
 // The way of a packet: Read's own goroutine takes it from a Source into the block of a batch, decodes it (decode.go,
 // ip.go, tunnel.go, fragment.go) to a TCP segment and assigns that to one of a fixed number of shards by its addresses.
 // Workers run the shards (shard.go), each with its own table of flows (flow.go), and a flow reassembles its two streams
-// (stream.go, queue.go, deliver.go, giveup.go). A committer waits until all shards are done with a batch and lets the Recorder write
+// (stream.go, queue.go, deliver.go, giveup.go). A committer waits until all shards are done with a batch and lets the recorder write
 // what they said, merged by packet. Shards do not share anything, limits are per shard, and time is packet time, so
 // what is recorded is the same whatever the number of workers and wherever the batches are cut.
 //
@@ -39,29 +39,9 @@ type Options struct {
 	Location *time.Location // of the packets' times; nil is UTC
 	Workers  int            // 0: GOMAXPROCS; the output does not depend on it
 	Inspect  *inspect.Config
-	Recorder Recorder
+	Recorder inspect.Recorder
 	// Progress is called now and then, at most about ten times a second, from Read's own goroutine. It may be nil.
 	Progress func(Stats)
-}
-
-// Recorder is where the sessions' words go.
-type Recorder interface {
-	// Journal makes the sink of one shard. It is called once for each shard, in their order, before anything else.
-	Journal() Journal
-	// Commit writes the oldest batch of all journals, merged by packet. It is called once for each batch, when every
-	// journal has had its Cut for it, from one goroutine, while the journals already take the next batches. After an
-	// error no more packets are read.
-	Commit() error
-}
-
-// Journal is the sink of one shard: one goroutine at a time calls it.
-type Journal interface {
-	inspect.Sink
-	// Stamp says which packet causes what follows, by its number in the stream, from 1. It never decreases. What the
-	// end of the input causes has numbers beyond the last packet's, in the order in which the connections began.
-	Stamp(packet int64)
-	// Cut ends a batch.
-	Cut()
 }
 
 // Stats count what was read.

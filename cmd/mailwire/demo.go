@@ -55,7 +55,7 @@ func runDemo(c *cli.Context) error {
 		fmt.Fprintf(out, "%d capture files are read.\n", len(files))
 		for _, file := range files { // one by one, as they have nothing to do with each other
 			stats, err := tap.Read(c.Context, tap.Options{
-				Files: []string{file}, AnyPort: true, Location: time.Local, Inspect: config, Recorder: recorder{kept},
+				Files: []string{file}, AnyPort: true, Location: time.Local, Inspect: config, Recorder: kept,
 			})
 			if err != nil {
 				return errors.Join(err, kept.Close())

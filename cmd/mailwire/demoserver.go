@@ -50,7 +50,7 @@ type watchedListener struct {
 	net.Listener
 	config  *inspect.Config
 	mu      sync.Mutex // of the journal, and so of all sessions
-	journal *archive.Journal
+	journal inspect.Journal
 	count   int64
 }
 

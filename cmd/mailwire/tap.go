@@ -36,11 +36,6 @@ port lists the protocol is found on any port.`,
 	}
 }
 
-// recorder lets the archive's journals be the tap's.
-type recorder struct{ *archive.Archive }
-
-func (r recorder) Journal() tap.Journal { return r.Archive.Journal() }
-
 func runTap(c *cli.Context) error {
 	if c.Args().Present() {
 		return usage("tap takes no argument %q; a capture file is named by -r FILE", c.Args().First())
@@ -70,7 +65,7 @@ func runTap(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	options.Recorder = recorder{kept}
+	options.Recorder = kept
 	progress := newProgress(c.App.ErrWriter)
 	options.Progress = progress.show
 	begin := time.Now()
