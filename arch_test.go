@@ -17,7 +17,8 @@ const module = "github.com/mailwire/mailwire/"
 
 // allowed says which packages of this module a package may import, besides what lies under it.
 var allowed = map[string][]string{
-	"cmd/mailwire":    {"archive", "inspect", "inspect/record", "inspect/wire", "tap"},
+	"cmd/mailwire":    {"archive", "inspect", "inspect/record", "inspect/wire", "proxy", "tap"},
+	"proxy":           {"inspect", "inspect/pop3", "inspect/record", "inspect/smtp", "inspect/tlsinfo", "inspect/wire"},
 	"tap":             {"inspect", "inspect/record", "inspect/wire"},
 	"archive":         {"inspect", "inspect/record"},
 	"inspect":         {"inspect/message", "inspect/pop3", "inspect/record", "inspect/smtp", "inspect/tlsinfo", "inspect/wire"},
@@ -27,7 +28,7 @@ var allowed = map[string][]string{
 	"inspect/wire":    {},
 	"inspect/sasl":    {"inspect/wire"},
 	"inspect/record":  {},
-	"inspect/tlsinfo": {},
+	"inspect/tlsinfo": {"inspect/record"},
 }
 
 // sansIO are the packages that do no input or output, read no clock and share nothing; forbidden is what would.

@@ -14,6 +14,14 @@ import (
 type bodyWork struct {
 	parser message.Parser
 	hash   hash.Hash
+	sum    [sha256.Size]byte
+}
+
+// digest is that of the octets so far.
+func (w *bodyWork) digest() string {
+	var text [2 * sha256.Size]byte
+	hex.Encode(text[:], w.hash.Sum(w.sum[:0]))
+	return string(text[:])
 }
 
 // bodyBegin begins the octets of a mail.
@@ -25,7 +33,7 @@ func (s *Session) bodyBegin(e *wire.BodyBegin) {
 	}
 	s.number(t)
 	t.worth, t.open = true, true
-	t.rec.Via, t.rec.UIDL = e.Via, clean(e.UIDL)
+	t.rec.Via, t.rec.UIDL = e.Via, record.Text(e.UIDL)
 	t.mail = s.sink.OpenMail(t.rec)
 	t.work, _ = s.cfg.works.Get().(*bodyWork)
 	if t.work == nil {
@@ -58,22 +66,25 @@ func (s *Session) bodyOctets(e *wire.Body) {
 		return
 	}
 	if e.Lost != 0 {
+		t.work.parser.Hole(e.Lost)
 		t.hole(e.Lost)
 		s.missing(s.rec.End, e.Lost, "mail")
 	}
 	if len(e.Data) == 0 {
 		return
 	}
+	t.torn = true // until all have taken the octets
 	t.rec.Octets += int64(len(e.Data))
 	t.work.hash.Write(e.Data)
 	t.work.parser.Write(e.Data)
 	if t.mail != nil {
 		t.mail.Write(e.Data)
 	}
+	t.torn = false
 }
 
+// hole says that octets of the mail are missing here.
 func (t *transaction) hole(lost int64) {
-	t.work.parser.Hole(lost)
 	h := t.rec.Holes
 	if n := len(h); n == record.MaxHoles || n > 0 && h[n-1].Offset == t.rec.Octets {
 		if last := &h[n-1]; last.Octets < 0 || lost < 0 {
@@ -94,11 +105,11 @@ func (s *Session) bodyEnd(e *wire.BodyEnd) {
 	}
 	t.open, t.ended, t.sent = false, true, e.Complete
 	t.rec.End = record.Time{Time: e.Time}
-	switch {
-	case !e.Complete && s.cut: // who knows what else was sent
-		t.hole(wire.LostUnknown)
-	case !e.Complete:
+	if !e.Complete {
 		t.work.parser.Hole(wire.LostUnknown)
+		if s.cut { // who knows what else was sent
+			t.hole(wire.LostUnknown)
+		}
 	}
 	s.finishBody(t)
 	kind, from := record.ClientBody, "client"
@@ -117,8 +128,7 @@ func (s *Session) bodyEnd(e *wire.BodyEnd) {
 func (s *Session) finishBody(t *transaction) {
 	w := t.work
 	t.work = nil
-	sum := w.hash.Sum(make([]byte, 0, sha256.Size))
-	t.rec.SHA256 = hex.EncodeToString(sum)
+	t.rec.SHA256 = w.digest()
 	var omitted int
 	t.rec.Header, t.rec.Parts, omitted = w.parser.Close()
 	if omitted > 0 {

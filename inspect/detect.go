@@ -39,10 +39,6 @@ type detector struct {
 	tunnel  tunnel
 }
 
-func (d *detector) init(c Conn) {
-	d.hint, d.started = c.Hint, c.Started
-}
-
 // add looks at the next chunk, which it copies.
 func (d *detector) add(c wire.Chunk) {
 	d.held.Add(c)
@@ -83,27 +79,34 @@ func (d *detector) look() {
 		d.verdict = isReversed
 		return
 	}
-	if d.hint != AnyProtocol && d.tunnel.name == "" {
-		d.verdict = d.promised(client, server, full)
-	} else {
-		d.verdict = discover(client, server, full)
+	if d.tunnel.answered && len(server) == 0 && !full {
+		return // the server may go on in the same breath
+	}
+	hint := d.hint
+	if d.tunnel.name != "" {
+		hint = AnyProtocol
+	}
+	switch {
+	case d.started || hint == AnyProtocol:
+		d.verdict = judge(hint, client, server, full)
+	case len(client) >= 4 || len(server) >= 4 || full: // what was missed is what the port promises
+		d.verdict = hint.promise()
 	}
 }
 
-// promised judges a conversation on a port that promises a protocol: what does not contradict the promise is it.
-func (d *detector) promised(client, server []byte, full bool) verdict {
-	promise := isSMTP
-	if d.hint == POP3 {
-		promise = isPOP3
+// judge judges a conversation from its beginning on; full: it will not be known better.
+func judge(hint Hint, client, server []byte, full bool) verdict {
+	if hint == AnyProtocol {
+		return discover(client, server, full)
 	}
+	return promised(hint, client, server, full)
+}
+
+// promised judges a conversation on a port that promises a protocol: what does not contradict the promise is it.
+func promised(hint Hint, client, server []byte, full bool) verdict {
 	switch {
 	case startsTLS(client), startsTLS(server):
-		return promise
-	case !d.started:
-		if len(client) < 4 && len(server) < 4 && !full {
-			return undecided
-		}
-		return promise
+		return hint.promise()
 	case looksLikeServer(server):
 		if server[0] == '+' || server[0] == '-' {
 			return isPOP3
@@ -114,7 +117,7 @@ func (d *detector) promised(client, server []byte, full bool) verdict {
 			return isNeither
 		}
 	case bytes.IndexByte(client, '\n') >= 0:
-		if v := firstCommand(firstLine(client), promise); v != isNeither {
+		if v := firstCommand(firstLine(client), hint.promise()); v != isNeither {
 			return v
 		}
 	}
@@ -122,6 +125,13 @@ func (d *detector) promised(client, server []byte, full bool) verdict {
 		return isNeither
 	}
 	return undecided
+}
+
+func (h Hint) promise() verdict {
+	if h == POP3 {
+		return isPOP3
+	}
+	return isSMTP
 }
 
 // firstCommand judges by the client's first line. It prefers the promise, as both protocols have some verbs.

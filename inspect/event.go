@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/mailwire/mailwire/inspect/pop3"
 	"github.com/mailwire/mailwire/inspect/record"
-	"github.com/mailwire/mailwire/inspect/tlsinfo"
+	"github.com/mailwire/mailwire/inspect/smtp"
 	"github.com/mailwire/mailwire/inspect/wire"
 )
 
@@ -32,7 +32,7 @@ func (s *Session) event(e wire.Event) {
 	case *wire.Upgrade:
 		s.upgrade(e)
 	case *wire.Opaque:
-		s.opaque(e)
+		s.sniff(wire.Chunk{Dir: e.Dir, Time: e.Time, Lost: e.Lost, Data: e.Data})
 	case *wire.Gap:
 		s.missing(record.Time{Time: e.Time}, e.Lost, e.Dir.String())
 	case *wire.Noise:
@@ -42,15 +42,6 @@ func (s *Session) event(e wire.Event) {
 		if t := s.flowing(); t != nil {
 			t.rec.Anomalies = addAnomaly(t.rec.Anomalies, e.Kind, e.Count)
 		}
-	}
-}
-
-// missing says in the log that octets were lost.
-func (s *Session) missing(t record.Time, lost int64, of string) {
-	if lost < 0 {
-		s.note(t, "octets of the %s are missing", of)
-	} else {
-		s.note(t, "%d octets of the %s are missing", lost, of)
 	}
 }
 
@@ -86,20 +77,24 @@ func (s *Session) reply(e *wire.Reply) {
 		kind = record.Refusal
 		s.refusal(e)
 	}
-	s.line(record.Line{Time: t, Kind: kind, Text: e.Lines})
-	s.entry(record.Entry{MS: t.MS(s.rec.Begin), From: "server", Text: s.said(e.Lines)})
+	s.line(record.Line{Time: t, Kind: kind, Text: e.Lines, Command: s.label(e), Code: e.Code, Wait: e.Wait})
+	said := s.said(e.Lines)
+	s.entry(record.Entry{MS: t.MS(s.rec.Begin), From: "server", Text: said})
 	if ms := e.Wait.Seconds() * 1000; e.Wait >= 0 && (s.rec.Slowest == nil || ms > s.rec.Slowest.MS) {
-		s.rec.Slowest = &record.Slowest{Command: e.Verb, MS: t.MS(record.Time{Time: e.Time.Add(-e.Wait)})}
+		if s.rec.Slowest == nil {
+			s.rec.Slowest = new(record.Slowest)
+		}
+		*s.rec.Slowest = record.Slowest{Command: e.Verb, MS: t.MS(record.Time{Time: e.Time.Add(-e.Wait)})}
 	}
 	s.countReply(e)
 	switch e.Verb {
 	case wire.Connect:
 		if s.rec.Banner == "" {
-			s.rec.Banner = text(e.Lines)
+			s.rec.Banner = *said
 		}
 	case "EHLO", "LHLO", "CAPA":
 		if e.OK {
-			s.capabilities(e)
+			s.capabilities(e, *said)
 		}
 	}
 	s.outcome(e)
@@ -115,14 +110,38 @@ func (s *Session) refusal(e *wire.Reply) {
 		command = e.Verb
 	}
 	s.rec.Errors = append(s.rec.Errors, record.Error{
-		Time: record.Time{Time: e.Time}, Command: clean(command), Code: e.Code, Enhanced: e.Enhanced, Text: text(e.Text),
+		Time: record.Time{Time: e.Time}, Command: record.Text(command), Code: e.Code, Enhanced: e.Enhanced, Text: text(e.Text),
 	})
 }
 
-// capabilities keeps the lines behind the first of the reply to EHLO (RFC 5321 section 4.1.1.1) or CAPA.
-func (s *Session) capabilities(e *wire.Reply) {
-	lines := strings.Split(text(e.Text), "\n")[1:]
-	s.rec.Capabilities = lines[:min(len(lines), maxCapabilities)]
+// label names what a reply answers, from a bounded set of words.
+func (s *Session) label(e *wire.Reply) string {
+	known := smtp.IsVerb
+	if s.rec.Protocol == record.POP3 {
+		known = pop3.IsVerb
+	}
+	if e.To == 0 || e.Verb == wire.DataEnd || known(e.Verb) {
+		return e.Verb
+	}
+	return wire.Other
+}
+
+// capabilities keeps the lines behind the first of the reply to EHLO (RFC 5321 section 4.1.1.1) or CAPA. They share the
+// memory of what was said.
+func (s *Session) capabilities(e *wire.Reply, said string) {
+	n := strings.Count(said, "\n")
+	lines := strings.SplitN(said, "\n", min(n, maxCapabilities+1)+1)[1:]
+	lines = lines[:min(n, maxCapabilities)]
+	for i, line := range lines {
+		if e.Code > 0 {
+			line = line[min(len(line), len("250-")):]
+		}
+		if e.Enhanced != "" {
+			line = strings.TrimPrefix(strings.TrimPrefix(line, e.Enhanced), " ")
+		}
+		lines[i] = line
+	}
+	s.rec.Capabilities = lines
 }
 
 // countReply counts a command that succeeded, as Postfix does: DATA does when the mail is accepted.
@@ -152,7 +171,9 @@ func (s *Session) countVerb(verb string, ok bool) {
 		if ok || len(s.verbs) == maxVerbs {
 			return
 		}
-		i = len(s.verbs)
+		if i = len(s.verbs); i == 0 {
+			s.verbs = make([]verbCount, 0, 4)
+		}
 		s.verbs = append(s.verbs, verbCount{verb: verb})
 	}
 	if ok {
@@ -171,7 +192,7 @@ func (s *Session) login(e *wire.Login) {
 		outcome = record.Failure
 	}
 	l := record.Login{
-		Time: record.Time{Time: e.Time}, Mechanism: clean(e.Mechanism), User: clean(e.User), Outcome: outcome, Code: e.Code,
+		Time: record.Time{Time: e.Time}, Mechanism: record.Text(e.Mechanism), User: record.Text(e.User), Outcome: outcome, Code: e.Code,
 		Enhanced: e.Enhanced, Text: text(e.Text),
 	}
 	if len(s.rec.Auth) < record.MaxLogins {
@@ -180,31 +201,7 @@ func (s *Session) login(e *wire.Login) {
 	s.attempts++
 	s.sink.Login(s.rec, s.attempts, l)
 	if s.cfg.Secrets && e.Secret != "" {
-		s.sink.Secret(s.rec, record.Secret{Time: l.Time, Mechanism: l.Mechanism, User: l.User, Secret: clean(e.Secret)})
-	}
-}
-
-func (s *Session) upgrade(e *wire.Upgrade) {
-	s.rec.TLS = &record.TLS{How: e.How, Ended: e.Plain}
-	if e.Plain { // nobody can tell whether TLS was taken off before the capture, or never put on
-		s.anomaly(wire.PlainAfterTLS, 1)
-		s.note(record.Time{Time: e.Time}, "plain text follows %s: it was decrypted before, or never encrypted", e.How)
-		return
-	}
-	s.note(record.Time{Time: e.Time}, "TLS begins (%s); what follows is encrypted", e.How)
-	s.hellos = new(tlsinfo.Sniffer)
-}
-
-func (s *Session) opaque(e *wire.Opaque) {
-	switch {
-	case s.hellos == nil:
-	case e.Lost != 0: // a hello with a hole says nothing
-		s.rec.TLS.SNI, s.rec.TLS.Version, s.rec.TLS.Cipher = s.hellos.SNI, s.hellos.Version, s.hellos.Cipher
-		s.hellos = nil
-	case e.Dir == wire.FromClient:
-		s.hellos.Client(e.Data)
-	default:
-		s.hellos.Server(e.Data)
+		s.sink.Secret(s.rec, record.Secret{Time: l.Time, Mechanism: l.Mechanism, User: l.User, Secret: record.Text(e.Secret)})
 	}
 }
 
@@ -220,6 +217,9 @@ func (s *Session) entry(e record.Entry) {
 	d := s.rec.Dialogue
 	switch {
 	case len(d) < record.MaxDialogue:
+		if len(d) == cap(d) {
+			d = slices.Grow(d, s.room())
+		}
 		s.rec.Dialogue = append(d, e)
 	case len(d) == record.MaxDialogue:
 		s.rec.Dialogue = append(d, record.Entry{MS: e.MS, Omitted: 1})
@@ -228,26 +228,23 @@ func (s *Session) entry(e record.Entry) {
 	}
 }
 
-// text copies foreign octets into valid UTF-8 of at most record.MaxText octets.
-func text(b []byte) string { return clean(string(b)) }
+// room is for how many entries the dialogue grows: those of an idle session at first, then those of one with a mail.
+func (s *Session) room() int {
+	const idle, usual = 6, 10
+	if len(s.rec.Dialogue) < idle {
+		return idle
+	}
+	return usual
+}
+
+// text copies foreign octets into a field of a record.
+func text(b []byte) string { return record.Text(string(b)) }
 
 // said is text for an entry of the dialogue. Entries share the memory of their texts' heads.
 func (s *Session) said(b []byte) *string {
 	if len(s.texts) == cap(s.texts) {
-		s.texts = make([]string, 0, usualDialogue)
+		s.texts = make([]string, 0, s.room())
 	}
 	s.texts = append(s.texts, text(b))
 	return &s.texts[len(s.texts)-1]
-}
-
-// clean makes foreign text valid UTF-8 of at most record.MaxText octets.
-func clean(t string) string {
-	if t = strings.ToValidUTF8(t, "\uFFFD"); len(t) <= record.MaxText {
-		return t
-	}
-	n := record.MaxText
-	for !utf8.RuneStart(t[n]) {
-		n--
-	}
-	return t[:n]
 }

@@ -44,6 +44,7 @@ const (
 	EndReset              // one side reset it
 	EndRefused            // the server's host answered the SYN with a reset
 	EndTimeout            // nothing came for too long
+	EndAborted            // it was cut by who relays it
 )
 
 // Config is what the sessions of one run share.

@@ -26,6 +26,6 @@ type Mail interface {
 	// Write takes the next octets, borrowed. It never blocks for long and never fails: what could not be kept is told in
 	// the record.
 	Write(p []byte)
-	// Discard drops what was kept; the mail has no record.
+	// Discard drops what was kept: the mail's record will not have it, or there is none.
 	Discard()
 }

@@ -27,6 +27,7 @@ type transaction struct {
 	acked  int  // replies to the end of data for one recipient each (LMTP, PRDR)
 	prdr   bool // those are followed by one for all
 	judged bool // the last reply to the end of data was seen
+	torn   bool // some that keep its octets have more of them than others
 
 	mail Mail
 	work *bodyWork
@@ -38,7 +39,7 @@ func (s *Session) envelope(e *wire.Command) {
 	case "MAIL":
 		address, params := smtp.Path(e.Arg)
 		t := s.newTransaction(e)
-		address = clean(address)
+		address = record.Text(address)
 		t.rec.From, t.rec.Params = &address, paramMap(params)
 	case "RCPT":
 		t := s.building(e)
@@ -46,7 +47,7 @@ func (s *Session) envelope(e *wire.Command) {
 		t.total.Unknown++
 		if len(t.rec.Rcpt) < record.MaxRecipients {
 			address, params := smtp.Path(e.Arg)
-			t.rec.Rcpt = append(t.rec.Rcpt, record.Rcpt{To: clean(address), Params: paramMap(params)})
+			t.rec.Rcpt = append(t.rec.Rcpt, record.Rcpt{To: record.Text(address), Params: paramMap(params)})
 			t.rcptN = append(t.rcptN, e.N)
 		}
 	case "DATA", "BDAT":
@@ -64,7 +65,7 @@ func paramMap(params []smtp.Param) map[string]string {
 	}
 	m := make(map[string]string, len(params))
 	for _, p := range params {
-		m[clean(p.Key)] = clean(p.Value)
+		m[record.Text(p.Key)] = record.Text(p.Value)
 	}
 	return m
 }

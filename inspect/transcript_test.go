@@ -30,7 +30,11 @@ var update = flag.Bool("update", false, "rewrite the expectations of the transcr
 //	S= "250-a\r\n250 b\r\n"    the server's octets, exactly, as a Go string
 //	lost C 100                 octets of the client are missing (-1: an unknown number)
 //	fin S                      the server sends no more
-//	end closed                 how it ends: closed, reset, refused, timeout or unknown (the default)
+//	secured starttls           the source of the chunks takes TLS off from here on: starttls, stls or implicit
+//	note text                  the source has something to say
+//	anomaly overload           the source saw an anomaly
+//	abandon                    the inspection is given up
+//	end closed                 how it ends: closed, reset, refused, timeout, aborted or unknown (the default)
 //	port pop3                  the hint: smtp (the default), pop3 or any
 //	midstream                  the beginning of the connection was not seen
 //
@@ -89,6 +93,7 @@ type flight struct {
 	lost int64
 	data []byte
 	fin  bool
+	do   string // instead: what the source of the chunks does
 }
 
 func newScript() *script {
@@ -124,8 +129,12 @@ func parseScript(t testing.TB, dialogue string) *script {
 			s.add(flight{dir: dir, lost: lost})
 		case "fin":
 			s.add(flight{dir: dir, fin: true})
+		case "secured", "note", "anomaly", "abandon":
+			s.flights = append(s.flights, flight{do: line})
 		case "end":
-			s.end = map[string]End{"closed": EndClosed, "reset": EndReset, "refused": EndRefused, "timeout": EndTimeout}[rest]
+			s.end = map[string]End{
+				"closed": EndClosed, "reset": EndReset, "refused": EndRefused, "timeout": EndTimeout, "aborted": EndAborted,
+			}[rest]
 		case "port":
 			s.conn.Hint = map[string]Hint{"pop3": POP3, "any": AnyProtocol}[rest]
 		case "midstream":
@@ -138,7 +147,7 @@ func parseScript(t testing.TB, dialogue string) *script {
 }
 
 func (s *script) add(f flight) {
-	if k := len(s.flights); k > 0 && f.lost == 0 && !f.fin && !s.flights[k-1].fin && s.flights[k-1].dir == f.dir {
+	if k := len(s.flights); k > 0 && f.lost == 0 && !f.fin && !s.flights[k-1].fin && s.flights[k-1].do == "" && s.flights[k-1].dir == f.dir {
 		s.flights[k-1].data = append(s.flights[k-1].data, f.data...)
 	} else {
 		s.flights = append(s.flights, f)
@@ -154,8 +163,12 @@ func (s *script) play(n int) string {
 	now := s.conn.Begin
 	for _, f := range s.flights {
 		now = now.Add(time.Millisecond)
-		if f.fin {
+		switch {
+		case f.fin:
 			session.HalfClose(f.dir, now)
+			continue
+		case f.do != "":
+			act(session, f.do, now)
 			continue
 		}
 		c := wire.Chunk{Dir: f.dir, Time: now, Lost: f.lost}
@@ -180,6 +193,28 @@ func (s *script) play(n int) string {
 		return "ignored\n"
 	}
 	return sink.out.String()
+}
+
+// act does what a script has the source of the chunks do.
+func act(s *Session, what string, now time.Time) {
+	switch word, rest, _ := strings.Cut(what, " "); word {
+	case "secured":
+		upstream := record.Handshake{
+			Version: "TLS 1.2", Cipher: "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", SNI: "mx.example.net",
+			Certificate: &record.Certificate{
+				Subject: "CN=mx.example.net", Issuer: "CN=Example CA", Names: []string{"mx.example.net"},
+				NotAfter: record.Time{Time: time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)}, SHA256: strings.Repeat("0", 64),
+			},
+		}
+		client := record.Handshake{Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", SNI: "mx.example.net"}
+		s.Secured(now, record.TLS{How: rest, Handshake: client, Upstream: &upstream})
+	case "note":
+		s.Note(now, "%s", rest)
+	case "anomaly":
+		s.Anomaly(rest, now)
+	case "abandon":
+		s.Abandon(now)
+	}
 }
 
 // textSink writes what it is told, one line each.

@@ -9,9 +9,10 @@ import (
 // tunnel is the opening of a tunnel in front of the dialogue: SOCKS4, SOCKS5 (RFC 1928), HTTP CONNECT (RFC 9110 section
 // 9.3.6), or a PROXY protocol header (HAProxy's proxy-protocol.txt).
 type tunnel struct {
-	name    string
-	pending bool // it may be one; more octets will tell
-	done    bool
+	name     string
+	pending  bool // it may be one; more octets will tell
+	done     bool
+	answered bool // the server has a part in it
 }
 
 // openTunnel takes the opening off both sides' first octets, once it is whole.
@@ -29,7 +30,7 @@ func (d *detector) openTunnel() {
 	if !whole {
 		return
 	}
-	t.name, t.done, t.pending = name, true, false
+	t.name, t.done, t.pending, t.answered = name, true, false, s > 0
 	d.via = name
 	d.strip(wire.FromClient, c)
 	d.strip(wire.FromServer, s)

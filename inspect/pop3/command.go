@@ -70,7 +70,7 @@ func (p *Parser) commandLine(l wire.Line) {
 			redact(&ev, word, user)
 		}
 	case "":
-		ev.Verb = string(bytes.ToUpper(word[:min(len(word), maxUser)]))
+		ev.Verb = wire.UnknownVerb(word)
 		if ev.Line = p.scrub.Unknown(l.Data, p.mask); len(ev.Line) != len(l.Data) {
 			ev.Verb, ev.Arg = sasl.Mask, nil
 		}
@@ -118,13 +118,19 @@ func (p *Parser) settleTurn() {
 
 // verbOf returns the verb that word is in any case of letters, "" if it is none that this program knows.
 func verbOf(word []byte) string {
-	switch verb := string(bytes.ToUpper(word[:min(len(word), 8)])); verb {
-	case "USER", "PASS", "APOP", "AUTH", "CAPA", "STLS", "STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "NOOP", "RSET",
-		"QUIT", "UTF8", "LANG", "XTND", "LAST":
-		return verb
+	for _, verb := range [...]string{
+		"USER", "PASS", "APOP", "AUTH", "CAPA", "STLS", "STAT", "LIST", "UIDL", "RETR", "TOP", "DELE", "NOOP", "RSET",
+		"QUIT", "UTF8", "LANG", "XTND", "LAST",
+	} {
+		if len(word) == len(verb) && bytes.EqualFold(word, []byte(verb)) {
+			return verb
+		}
 	}
 	return ""
 }
+
+// IsVerb says whether verb, in upper case, is one that this program knows.
+func IsVerb(verb string) bool { return verbOf([]byte(verb)) != "" }
 
 // Known says whether line begins with a verb of POP3.
 func Known(line []byte) bool {

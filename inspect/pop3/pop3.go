@@ -104,6 +104,7 @@ func (p *Parser) Feed(c wire.Chunk, emit func(wire.Event)) {
 		p.serverGap(c.Lost)
 	}
 	p.serverOctets(c.Data)
+	p.body.Data = nil // it is not held on to
 }
 
 // Close implements wire.Parser.
@@ -124,6 +125,12 @@ func (p *Parser) Close(t time.Time, emit func(wire.Event)) {
 		p.endAttempt(p.attempts[0].n, wire.OutcomeUnknown, nil)
 	}
 	p.endAuth(wire.OutcomeUnknown, nil)
+}
+
+// Secured implements wire.Parser.
+func (p *Parser) Secured(t time.Time, emit func(wire.Event)) {
+	p.Close(t, emit)
+	*p = Parser{commands: p.commands, replies: p.replies, matched: p.matched, scrub: p.scrub}
 }
 
 func (p *Parser) clientOctets(data []byte) {
@@ -152,8 +159,8 @@ func (p *Parser) serverOctets(data []byte) {
 		if p.mode != opaque && data[0] == firstTLSOctet && p.server.Empty() && p.replies+p.commands == 0 {
 			p.implicitTLS()
 		}
-		if p.mode == beforeTLS && p.server.Empty() && data[0] != '+' && data[0] != '-' {
-			p.veiled = true
+		if p.mode == beforeTLS && !p.veiled && p.server.Empty() && data[0] != '+' && data[0] != '-' {
+			p.veil(data[0])
 		}
 		switch {
 		case p.mode == opaque, p.veiled:

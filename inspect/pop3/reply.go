@@ -138,8 +138,7 @@ func (p *Parser) beginList(r *wire.Reply) {
 	l := &p.list
 	l.reply, l.verb = *r, r.Verb
 	l.reply.Command = append([]byte(nil), r.Command...)
-	l.lines = append(l.lines[:0], r.Lines...)
-	l.text = append(l.text[:0], r.Text...)
+	l.lines, l.text = bytes.Clone(r.Lines), bytes.Clone(r.Text)
 	p.serverMode = inList
 	if r.Verb == "UIDL" {
 		p.uids = nil
@@ -190,6 +189,7 @@ func (p *Parser) endAnswer() {
 	case inList:
 		p.list.reply.Lines, p.list.reply.Text = p.list.lines, p.list.text
 		p.emit(&p.list.reply)
+		p.list = list{}
 	case inMail:
 		p.endMail(false)
 	}

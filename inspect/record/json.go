@@ -100,9 +100,33 @@ func (e *Endpoint) appendJSON(dst []byte) []byte {
 func (t *TLS) appendJSON(dst []byte) []byte {
 	dst = appendText(dst, `{"how":`, t.How)
 	dst = strconv.AppendBool(append(dst, `,"ended":`...), t.Ended)
-	dst = optText(dst, `,"version":`, t.Version)
-	dst = optText(dst, `,"cipher":`, t.Cipher)
-	return append(optText(dst, `,"sni":`, t.SNI), '}')
+	dst = t.appendFields(dst)
+	if t.Upstream != nil {
+		dst = append(dst, `,"upstream":`...)
+		at := len(dst)
+		dst = endObject(t.Upstream.appendFields(dst), at)
+	}
+	return append(dst, '}')
+}
+
+func (h *Handshake) appendFields(dst []byte) []byte {
+	dst = optText(dst, `,"version":`, h.Version)
+	dst = optText(dst, `,"cipher":`, h.Cipher)
+	dst = optText(dst, `,"sni":`, h.SNI)
+	if h.Certificate != nil {
+		dst = h.Certificate.appendJSON(append(dst, `,"certificate":`...))
+	}
+	return dst
+}
+
+func (c *Certificate) appendJSON(dst []byte) []byte {
+	at := len(dst)
+	dst = optText(dst, `,"subject":`, c.Subject)
+	dst = optText(dst, `,"issuer":`, c.Issuer)
+	dst = optTexts(dst, `,"names":`, c.Names)
+	dst = optTime(dst, `,"not_before":`, c.NotBefore)
+	dst = optTime(dst, `,"not_after":`, c.NotAfter)
+	return endObject(appendText(dst, `,"sha256":`, c.SHA256), at)
 }
 
 func (l *Login) appendJSON(dst []byte) []byte {

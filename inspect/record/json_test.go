@@ -53,6 +53,9 @@ func randomText(r *rand.Rand) string {
 // fill gives v a random value: nil, empty and full fields, and what is hard to write.
 func fill(r *rand.Rand, v reflect.Value) {
 	if tm, ok := v.Addr().Interface().(*Time); ok {
+		if r.IntN(20) == 0 {
+			return // omitzero
+		}
 		at := time.Unix(r.Int64N(8e9)-4e9, r.Int64N(1e9)).In(zones[r.IntN(len(zones))])
 		if r.IntN(20) == 0 {
 			at = at.AddDate(r.IntN(30000)-15000, 0, 0)

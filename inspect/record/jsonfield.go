@@ -123,6 +123,13 @@ func appendTime(dst []byte, name string, t Time) []byte {
 	return append(t.Append(dst), '"')
 }
 
+func optTime(dst []byte, name string, t Time) []byte {
+	if t.IsZero() {
+		return dst
+	}
+	return appendTime(dst, name, t)
+}
+
 // maxTenths is how many tenths a float64 surely tells apart: below it a decimal of at most 15 digits is the shortest
 // that gives its number back.
 const maxTenths = 1e14

@@ -8,6 +8,8 @@
 // The package is a leaf: parsers, archive and views all import it, and it imports none of them.
 package record
 
+import "time"
+
 // Version is the "v" of the records written by this program. Readers accept every older one.
 const Version = 1
 
@@ -19,6 +21,7 @@ const (
 	MaxLogins     = 1000    // attempts kept in Session.Auth
 	MaxErrors     = 1000    // replies kept in Session.Errors
 	MaxHoles      = 1000    // holes kept in Message.Holes; the last one then spans the rest
+	MaxNames      = 100     // names kept in Certificate.Names
 )
 
 // Values of the fields with a fixed vocabulary.
@@ -115,13 +118,31 @@ type Endpoint struct {
 	Side string `json:"side,omitempty"`
 }
 
-// TLS is what was visible of a TLS connection.
+// TLS is what was visible of a TLS connection. Who ends TLS between the two sides has a connection with each: the
+// Handshake is then the client's, and Upstream the one with the server.
 type TLS struct {
-	How     string `json:"how"`   // starttls, stls or implicit
-	Ended   bool   `json:"ended"` // the inspector saw the plain text inside
-	Version string `json:"version,omitempty"`
-	Cipher  string `json:"cipher,omitempty"`
-	SNI     string `json:"sni,omitempty"`
+	How   string `json:"how"`   // starttls, stls or implicit
+	Ended bool   `json:"ended"` // the inspector saw the plain text inside
+	Handshake
+	Upstream *Handshake `json:"upstream,omitempty"`
+}
+
+// Handshake is what a TLS handshake settled, as far as it was visible.
+type Handshake struct {
+	Version     string       `json:"version,omitempty"` // as "TLS 1.3"
+	Cipher      string       `json:"cipher,omitempty"`  // as "TLS_AES_128_GCM_SHA256"
+	SNI         string       `json:"sni,omitempty"`     // the server's name that the client asked for
+	Certificate *Certificate `json:"certificate,omitempty"`
+}
+
+// Certificate is the one that the server showed. One that cannot be parsed has its digest only.
+type Certificate struct {
+	Subject   string   `json:"subject,omitempty"` // as "CN=mx.example.net,O=Example" (RFC 2253)
+	Issuer    string   `json:"issuer,omitempty"`
+	Names     []string `json:"names,omitempty"` // DNS names and IP addresses that it is good for
+	NotBefore Time     `json:"not_before,omitzero"`
+	NotAfter  Time     `json:"not_after,omitzero"`
+	SHA256    string   `json:"sha256"` // of its DER
 }
 
 // Login is one login attempt with its result.
@@ -243,6 +264,11 @@ type Line struct {
 	TLS    bool   // said inside TLS
 	Text   []byte // foreign octets, unescaped, borrowed for the call
 	Octets int64  // for a Body: how many octets of message
+
+	// Of a reply only, as labels and value of a measurement.
+	Command string        // the verb that it answers, CONNECT, DATA-END, or OTHER for any unknown verb; "" if it answers none
+	Code    int           // 0 in POP3
+	Wait    time.Duration // from the command to the reply; negative where it is not known
 }
 
 // LineKind says who said a Line.

@@ -46,7 +46,7 @@ func (p *Parser) commandLine(l wire.Line) {
 	case verb == "AUTH":
 		p.beginAuth(arg)
 	case verb == "":
-		p.command.Verb = string(bytes.ToUpper(word[:min(len(word), maxUnknownVerb)]))
+		p.command.Verb = wire.UnknownVerb(word)
 		p.command.Line = p.scrub.Unknown(l.Data, p.mask)
 		if len(p.command.Line) != len(l.Data) {
 			p.command.Verb, p.command.Arg = sasl.Mask, nil
@@ -102,9 +102,6 @@ func (p *Parser) settleTurn() {
 	}
 	p.answered = false
 }
-
-// maxUnknownVerb bounds the verb of a line that is no known command.
-const maxUnknownVerb = 32
 
 // verbOf returns the verb that word is in any case of letters, "" if it is none that this program knows.
 func verbOf(word []byte) string {
@@ -184,6 +181,9 @@ func Greets(line []byte) bool {
 	}
 	return false
 }
+
+// IsVerb says whether verb, in upper case, is one that this program knows.
+func IsVerb(verb string) bool { return verbOf([]byte(verb)) != "" }
 
 // Known says whether line begins with a verb of SMTP or LMTP.
 func Known(line []byte) bool {

@@ -33,13 +33,13 @@ type doubt struct {
 func (p *Parser) beginDoubt() {
 	p.mode = inDoubt
 	form := p.mail.dots.Form()
-	p.doubt = doubt{dots: p.mail.dots, form: form[len(form)-1]}
+	p.doubt = &doubt{dots: p.mail.dots, form: form[len(form)-1]}
 	p.doubt.dots.Decline(func([]byte) {})
 }
 
 // doubtChunk holds a chunk of either side, and decides when it can.
 func (p *Parser) doubtChunk(c wire.Chunk) {
-	d := &p.doubt
+	d := p.doubt
 	switch {
 	case c.Dir == wire.FromClient && (c.Lost != 0 || d.answered(p)):
 		// The client goes on after as many replies as the text reading asks for.
@@ -127,7 +127,7 @@ func (p *Parser) likelyEnd() bool {
 // sent as it sends all its lines is not smuggled.
 func (p *Parser) decide(ended bool) {
 	chunks := p.doubt.Chunks
-	p.doubt = doubt{}
+	p.doubt = nil
 	if ended {
 		if !p.mail.bareLF && slices.ContainsFunc(chunks, func(c wire.Chunk) bool { return c.Dir == wire.FromClient }) {
 			p.say(wire.Smuggling, 1)

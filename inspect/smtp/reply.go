@@ -6,12 +6,13 @@ import (
 	"github.com/mailwire/mailwire/inspect/wire"
 )
 
+// usualReply is room for a reply of several lines, as that to EHLO.
+const usualReply = 512
+
 // reply is the server's reply while its lines come in.
 type reply struct {
-	lines []byte // as sent, joined by "\n", at most wire.MaxLine octets
-	text  []byte // without the codes
+	lines []byte // as sent, joined by "\n", at most wire.MaxLine octets; empty: none has begun
 	cut   int64
-	open  bool
 }
 
 func (p *Parser) fromServer(c wire.Chunk) {
@@ -23,8 +24,8 @@ func (p *Parser) fromServer(c wire.Chunk) {
 			p.mode = opaque
 			p.emit(&wire.Upgrade{Time: p.now, How: "implicit"})
 		}
-		if p.mode == beforeTLS && p.server.Empty() && !isDigit(data[0]) {
-			p.veiled = true
+		if p.mode == beforeTLS && !p.veiled && p.server.Empty() && !isDigit(data[0]) {
+			p.veil(data[0])
 		}
 		if p.mode == opaque || p.veiled {
 			p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromServer, Data: data})
@@ -51,7 +52,7 @@ func (p *Parser) serverGap(lost int64) {
 	}
 	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromServer, Lost: lost})
 	p.server.Reset()
-	p.garbled, p.reply.open = true, false
+	p.garbled, p.reply = true, reply{}
 	p.auth.Lose()
 	p.unsure, p.answered = true, true
 	if p.mode == held { // the reply that it waits for may be among what was lost
@@ -72,25 +73,53 @@ func (p *Parser) replyLine(l wire.Line) {
 		return
 	}
 	p.garbled = false
-	r := &p.reply
-	if r.open && string(l.Data[:3]) != string(r.lines[:3]) { // another reply: the last line of the one before is missing
-		p.replied(codeOf(r.lines))
+	if r := p.reply; len(r.lines) > 0 && string(l.Data[:3]) != string(r.lines[:3]) {
+		p.replied(r) // the last line of the reply before is missing
 	}
-	if !r.open {
-		*r = reply{lines: r.lines[:0], text: r.text[:0], open: true}
-	} else if len(r.lines) < wire.MaxLine {
-		r.lines, r.text = append(r.lines, '\n'), append(r.text, '\n')
+	if l.Bare {
+		p.say(wire.BareLF, 1)
+	}
+	last := len(l.Data) == 3 || l.Data[3] != '-'
+	r := &p.reply
+	switch {
+	case len(r.lines) > 0:
+		r.add(l)
+	case last: // the only line, which need not be kept
+		p.replied(reply{lines: l.Data, cut: l.Cut})
+		return
+	default:
+		*r = reply{lines: append(make([]byte, 0, usualReply), l.Data...), cut: l.Cut}
+	}
+	if last {
+		p.replied(*r)
+	}
+}
+
+// add adds another line.
+func (r *reply) add(l wire.Line) {
+	if len(r.lines) < wire.MaxLine {
+		r.lines = append(r.lines, '\n')
 	}
 	keep := l.Data[:min(len(l.Data), max(0, wire.MaxLine-len(r.lines)))]
 	r.cut += l.Cut + int64(len(l.Data)-len(keep))
 	r.lines = append(r.lines, keep...)
-	r.text = append(r.text, keep[min(len(keep), 4):]...)
-	if l.Bare {
-		p.say(wire.BareLF, 1)
+}
+
+// text returns the lines without the codes and what separates them from the text.
+func (r *reply) text() []byte {
+	const code = 4
+	if bytes.IndexByte(r.lines, '\n') < 0 {
+		return r.lines[min(len(r.lines), code):]
 	}
-	if len(l.Data) == 3 || l.Data[3] != '-' {
-		p.replied(codeOf(l.Data))
+	text := make([]byte, 0, len(r.lines))
+	for line := range bytes.Lines(r.lines) {
+		n := code
+		if line[len(line)-1] == '\n' {
+			n = min(n, len(line)-1)
+		}
+		text = append(text, line[min(n, len(line)):]...)
 	}
+	return text
 }
 
 // endServerLine takes the line whose end did not come for a whole one.
@@ -115,14 +144,14 @@ func isReply(line []byte) bool {
 }
 
 // replied matches a whole reply with the command that it answers, says it, and goes on with what it decides.
-func (p *Parser) replied(code int) {
-	r := &p.reply
-	r.open = false
+func (p *Parser) replied(r reply) {
+	p.reply = reply{}
+	code := codeOf(r.lines)
 	ev := &p.answer
 	*ev = wire.Reply{
 		Time: p.now, Wait: -1, Code: code, OK: code < 400, Cut: r.cut, Lines: p.scrub.Scrub(r.lines),
 	}
-	ev.Enhanced, ev.Text = cutEnhanced(code, p.scrub.Scrub(r.text))
+	ev.Enhanced, ev.Text = cutEnhanced(code, p.scrub.Scrub(r.text()))
 	if r.cut > 0 {
 		p.say(wire.LongLine, 1)
 	}
@@ -244,6 +273,9 @@ func cutEnhanced(code int, text []byte) (enhanced string, rest []byte) {
 	}
 	prefix := text[:n]
 	enhanced = string(prefix)
+	if bytes.IndexByte(text, '\n') < 0 {
+		return enhanced, bytes.TrimPrefix(text[n:], []byte(" "))
+	}
 	for line := range bytes.Lines(text) {
 		line = bytes.TrimPrefix(bytes.TrimPrefix(line, prefix), []byte(" "))
 		rest = append(rest, line...)

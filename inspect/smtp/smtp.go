@@ -47,7 +47,7 @@ type Parser struct {
 
 	hold     holding
 	mail     mail
-	doubt    doubt
+	doubt    *doubt // only in mode inDoubt
 	auth     sasl.Exchange
 	authLive bool // an attempt waits for its result
 	scrub    sasl.Scrubber
@@ -89,6 +89,9 @@ func (p *Parser) Feed(c wire.Chunk, emit func(wire.Event)) {
 	default:
 		p.fromServer(c)
 	}
+	// What was borrowed is not held on to.
+	p.command.Line, p.command.Arg, p.body.Data = nil, nil, nil
+	p.answer.Command, p.answer.Lines, p.answer.Text = nil, nil, nil
 }
 
 // Close implements wire.Parser. A line that the server did not end counts, one that the client did not end does not: a
@@ -108,6 +111,12 @@ func (p *Parser) Close(t time.Time, emit func(wire.Event)) {
 	}
 	p.endMail(false)
 	p.endLogin(wire.OutcomeUnknown, nil)
+}
+
+// Secured implements wire.Parser.
+func (p *Parser) Secured(t time.Time, emit func(wire.Event)) {
+	p.Close(t, emit)
+	*p = Parser{commands: p.commands, replies: p.replies, lmtp: p.lmtp, matched: p.matched, scrub: p.scrub}
 }
 
 func (p *Parser) fromClient(c wire.Chunk) {

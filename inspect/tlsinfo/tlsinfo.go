@@ -1,111 +1,94 @@
-// Package tlsinfo reads what a TLS handshake shows to everybody: the server's name that the client asks for, the version
-// and the cipher suite (RFC 8446 section 4.1, RFC 6066 section 3). It decrypts nothing and is sans-io.
+// Package tlsinfo reads what a TLS handshake shows to everybody: the server's name that the client asks for, the version,
+// the cipher suite (RFC 8446 section 4.1, RFC 6066 section 3) and, up to TLS 1.2, the server's certificate (RFC 5246
+// section 7.4.2). It decrypts nothing and is sans-io. For who ends TLS, it says the same of a tls.ConnectionState.
 package tlsinfo
 
 import (
 	"crypto/tls"
 
 	"golang.org/x/crypto/cryptobyte"
+
+	"github.com/mailwire/mailwire/inspect/record"
 )
 
-// maxHello bounds the octets kept of each side's first handshake message.
-const maxHello = 16 << 10
-
-// Sniffer collects the hellos of one connection. Its zero value is ready.
+// Sniffer collects what the plain part of a handshake says. Its zero value is ready. It keeps no octets of a side that is
+// done.
 type Sniffer struct {
-	SNI     string // that the client asked for
-	Version string // as "TLS 1.3", once the server has chosen
-	Cipher  string // as "TLS_AES_128_GCM_SHA256", once the server has chosen
+	Seen record.Handshake // so far
 
-	hello [2]hello
-}
-
-type hello struct {
-	records []byte // TLS records as sent
-	need    int    // octets of records before it is worth to look again
-	done    bool
+	client, server flight
 }
 
 // Client takes the client's next octets.
-func (s *Sniffer) Client(data []byte) { s.hello[0].feed(data, s.clientHello) }
+func (s *Sniffer) Client(data []byte) { s.client.feed(data, s.clientMessage) }
 
 // Server takes the server's next octets.
-func (s *Sniffer) Server(data []byte) { s.hello[1].feed(data, s.serverHello) }
+func (s *Sniffer) Server(data []byte) { s.server.feed(data, s.serverMessage) }
 
-const (
-	handshakeType = 22 // RFC 8446 section 5.1
-	recordHeader  = 5
-)
+// Done says that nothing more can be learnt.
+func (s *Sniffer) Done() bool { return s.client.done && s.server.done }
 
-// feed collects octets until the first handshake message is whole, and hands it to read.
-func (h *hello) feed(data []byte, read func(kind uint8, body cryptobyte.String)) {
-	if h.done {
-		return
-	}
-	h.records = append(h.records, data[:min(len(data), maxHello-len(h.records))]...)
-	if len(h.records) < h.need && len(h.records) < maxHello {
-		return
-	}
-	var message cryptobyte.String
-	for rest := h.records; ; {
-		if h.need = len(h.records) - len(rest) + recordHeader; len(rest) < recordHeader {
-			break
-		}
-		n := int(rest[3])<<8 | int(rest[4])
-		if h.need += n; rest[0] != handshakeType || len(rest) < recordHeader+n {
-			break
-		}
-		message = append(message, rest[recordHeader:recordHeader+n]...)
-		rest = rest[recordHeader+n:]
-	}
-	var kind uint8
-	var body cryptobyte.String
-	whole := message.ReadUint8(&kind) && message.ReadUint24LengthPrefixed(&body)
-	if whole || len(h.records) == maxHello || len(h.records) > 0 && h.records[0] != handshakeType {
-		h.done, h.records = true, nil
-	}
-	if whole {
-		read(kind, body)
-	}
-}
-
+// Types of handshake messages (RFC 8446 section 4, RFC 5246 section 7.4).
 const (
 	clientHello = 1
 	serverHello = 2
+	certificate = 11
+)
 
+const (
 	extServerName        = 0
 	extSupportedVersions = 43
 )
 
-func (s *Sniffer) clientHello(kind uint8, b cryptobyte.String) {
+// clientMessage takes the client's first message. None that follows is plain and of interest.
+func (s *Sniffer) clientMessage(kind uint8, b cryptobyte.String) (more bool) {
 	var session, ciphers, compression cryptobyte.String
 	if kind != clientHello || !b.Skip(2+32) || !b.ReadUint8LengthPrefixed(&session) ||
 		!b.ReadUint16LengthPrefixed(&ciphers) || !b.ReadUint8LengthPrefixed(&compression) {
-		return
+		return false
 	}
 	eachExtension(b, func(id uint16, ext cryptobyte.String) {
 		var names, name cryptobyte.String
 		var nameType uint8
 		if id == extServerName && ext.ReadUint16LengthPrefixed(&names) && names.ReadUint8(&nameType) &&
 			nameType == 0 && names.ReadUint16LengthPrefixed(&name) {
-			s.SNI = string(name)
+			s.Seen.SNI = record.Text(string(name))
 		}
 	})
+	return false
 }
 
-func (s *Sniffer) serverHello(kind uint8, b cryptobyte.String) {
+// serverMessage takes the server's messages up to its certificate. Without one, as in a resumed session, another message
+// or the end of the plain part comes instead.
+func (s *Sniffer) serverMessage(kind uint8, b cryptobyte.String) (more bool) {
+	switch kind {
+	case serverHello:
+		return s.Seen.Version == "" && s.serverHello(b)
+	case certificate:
+		var leaf cryptobyte.String
+		if b.Skip(3) && b.ReadUint24LengthPrefixed(&leaf) { // behind it, and perhaps cut off, stands the rest of the chain
+			s.Seen.Certificate = parse(leaf)
+		}
+	}
+	return false
+}
+
+// serverHello says whether a certificate may follow in plain: in TLS 1.3 none does, behind a HelloRetryRequest neither,
+// which is a ServerHello and has chosen already.
+func (s *Sniffer) serverHello(b cryptobyte.String) (more bool) {
 	var version, cipher uint16
 	var session cryptobyte.String
-	if kind != serverHello || !b.ReadUint16(&version) || !b.Skip(32) || !b.ReadUint8LengthPrefixed(&session) ||
+	if !b.ReadUint16(&version) || !b.Skip(32) || !b.ReadUint8LengthPrefixed(&session) ||
 		!b.ReadUint16(&cipher) || !b.Skip(1) {
-		return
+		return false
 	}
 	eachExtension(b, func(id uint16, ext cryptobyte.String) {
 		if id == extSupportedVersions {
 			ext.ReadUint16(&version)
 		}
 	})
-	s.Version, s.Cipher = tls.VersionName(version), tls.CipherSuiteName(cipher)
+	s.Seen.Version, s.Seen.Cipher = tls.VersionName(version), tls.CipherSuiteName(cipher)
+	return version < tls.VersionTLS13
 }
 
 func eachExtension(b cryptobyte.String, do func(id uint16, ext cryptobyte.String)) {

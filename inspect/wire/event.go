@@ -34,10 +34,11 @@ type Reply struct {
 	Cut      int64         // octets of the reply beyond MaxLine, not in Lines
 }
 
-// Pseudo-verbs of replies that answer no command line.
+// Pseudo-verbs. No command line has one of them, see UnknownVerb.
 const (
 	Connect = "CONNECT"  // the greeting answers the connection
 	DataEnd = "DATA-END" // the reply to the octets of a mail
+	Other   = "OTHER"    // any verb that is not known, where their number must be bounded
 )
 
 // BodyBegin begins the octets of a mail.
@@ -118,7 +119,7 @@ type Anomaly struct {
 	Count int64
 }
 
-// Kinds of anomaly that parsers report.
+// Kinds of anomaly that parsers and those who feed them report.
 const (
 	AmbiguousEOD     = "ambiguous-eod"            // an end of data that some servers take for one: LF.LF and its like
 	Smuggling        = "smuggling"                // the server took it for one, and what followed for commands
@@ -136,6 +137,10 @@ const (
 	Resync           = "resync"                   // octets skipped until something was understood again
 	NotThisProtocol  = "protocol"                 // the conversation is not what its port says
 	Overlap          = "overlap"                  // TCP segments that contradict each other
+	Overload         = "overload"                 // octets that were not inspected, as the budget was used up
+	InspectorFailure = "inspector-failure"        // the inspection of the session failed, and was given up
+	ProxyHeader      = "proxy-header"             // a PROXY header that is missing, wrong, or from a stranger
+	UpstreamTLS      = "upstream-tls"             // the server's handshake or certificate was refused by who ends TLS
 )
 
 func (*Command) event()   {}

@@ -44,8 +44,15 @@ func (r *LineReader) Pending() Line { return trim(r.part, r.cut, r.cr) }
 // Empty says that the reader is at the beginning of a line.
 func (r *LineReader) Empty() bool { return len(r.part) == 0 && r.cut == 0 }
 
-// Reset forgets the line so far; what comes next begins a line, or is the rest of one after a gap.
-func (r *LineReader) Reset() { *r = LineReader{part: r.part[:0]} }
+// Reset forgets the line so far; what comes next begins a line, or is the rest of one after a gap. A long line's memory
+// is not kept for the next.
+func (r *LineReader) Reset() {
+	const usual = 256
+	if cap(r.part) > usual {
+		r.part = nil
+	}
+	*r = LineReader{part: r.part[:0]}
+}
 
 func (r *LineReader) keep(data []byte) {
 	if len(data) == 0 {
@@ -78,6 +85,20 @@ func CutWord(line []byte) (word, rest []byte) {
 		return line, nil
 	}
 	return line[:i], bytes.Trim(line[i:], " \t")
+}
+
+// maxUnknownVerb bounds the verb of a line that is no known command.
+const maxUnknownVerb = 32
+
+// UnknownVerb returns the verb of a command line whose first word is no known one. It is never a pseudo-verb: a client
+// that says CONNECT was not greeted.
+func UnknownVerb(word []byte) string {
+	switch verb := string(bytes.ToUpper(word[:min(len(word), maxUnknownVerb)])); verb {
+	case Connect, DataEnd:
+		return Other
+	default:
+		return verb
+	}
 }
 
 // Anomalies says what is wrong with a command line as such.

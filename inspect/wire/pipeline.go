@@ -7,6 +7,8 @@ const (
 	MaxPending = 1000
 	// maxPendingLine is how much of an unanswered command's line is kept, to stand beside its reply.
 	maxPendingLine = 512
+	// usualPending is how many are pipelined usually. Room for more is given back when nothing waits any more.
+	usualPending = 16
 )
 
 // Pending is a command that waits for its reply.
@@ -27,7 +29,6 @@ type Pipeline struct {
 	head int
 	size int
 	over int // commands behind those in the ring that are only counted
-	none Pending
 }
 
 // Len returns how many commands wait.
@@ -55,7 +56,7 @@ func (q *Pipeline) Head() *Pending {
 	case q.size > 0:
 		return &q.ring[q.head]
 	case q.over > 0:
-		return &q.none
+		return new(Pending)
 	}
 	return nil
 }
@@ -96,19 +97,28 @@ func (q *Pipeline) Has(n int) bool {
 }
 
 // Clear forgets all.
-func (q *Pipeline) Clear() { q.head, q.size, q.over = 0, 0, 0 }
+func (q *Pipeline) Clear() {
+	q.size, q.over = 0, 0
+	q.shrink()
+}
 
 func (q *Pipeline) drop() {
 	q.head = (q.head + 1) % len(q.ring)
 	q.size--
+	q.shrink()
+}
+
+func (q *Pipeline) shrink() {
+	if q.size == 0 && len(q.ring) > usualPending {
+		q.ring, q.head = nil, 0
+	}
 }
 
 func (q *Pipeline) grow() {
-	const usual = 4 // commands pipelined, with room for lines of
-	const octets = 64
-	ring := make([]Pending, max(usual, 2*len(q.ring)))
+	const first, octets = 2, 64 // places, each with room for a line
+	ring := make([]Pending, max(first, 2*len(q.ring)))
 	if q.ring == nil {
-		room := make([]byte, usual*octets)
+		room := make([]byte, first*octets)
 		for i := range ring {
 			ring[i].Line = room[i*octets : i*octets : (i+1)*octets]
 		}

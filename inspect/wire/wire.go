@@ -47,4 +47,7 @@ type Parser interface {
 	Feed(c Chunk, emit func(Event))
 	// Close ends the conversation: what was held back until more was known is decided now.
 	Close(t time.Time, emit func(Event))
+	// Secured says that TLS begins here, and that the source of the chunks takes it off: what follows is the plain text
+	// inside. Both sides forget what was said before (RFC 3207 section 4.2), and what was held back is decided as by Close.
+	Secured(t time.Time, emit func(Event))
 }
