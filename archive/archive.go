@@ -91,6 +91,7 @@ type Options struct {
 	Flat    bool             // one Maildir folder for all days
 	Fsync   bool             // a mail is on the disk before its record is written
 	Secrets bool             // keep what Secret says
+	Live    bool             // journals never touch the disk: Commit does all of it; nobody reads the same conversation twice, so nothing is looked up or remembered
 	PID     int              // of this process, for the log lines
 	Warn    func(msg string) // the program's log; called at most once a cause and minute, by any goroutine; nil: no one listens
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -40,33 +41,55 @@ func runDemo(c *cli.Context) error {
 	if err := makeAnew(dir); err != nil {
 		return err
 	}
-	kept, err := archive.Open(archive.Options{Dir: dir, Keep: archive.All, PID: os.Getpid()})
+	out := c.App.Writer
+	config := &inspect.Config{Sensor: "demo", LocalDomains: []string{"example.net"}}
+	fmt.Fprintln(out, "A mail server for example.net is started on this host, and four clients talk to it through the proxy.")
+	seen, err := demoLive(c.Context, config, dir)
+	if err != nil {
+		return fmt.Errorf("the demo's mail server: %w", err)
+	}
+	files := c.Args().Slice()
+	if len(files) == 0 {
+		return showRecorded(out, dir, seen, 0)
+	}
+	fmt.Fprintf(out, "%d capture files are read.\n", len(files))
+	read, packets, err := demoCaptures(c.Context, config, dir, files)
 	if err != nil {
 		return err
 	}
-	out := c.App.Writer
-	config := &inspect.Config{Sensor: "demo", LocalDomains: []string{"example.net"}}
-	fmt.Fprintln(out, "A mail server for example.net is started on this host, and four clients talk to it.")
-	if err := demoSessions(c.Context, config, kept); err != nil {
-		return errors.Join(fmt.Errorf("the demo's mail server: %w", err), kept.Close())
+	seen.Sessions += read.Sessions
+	seen.Messages += read.Messages
+	return showRecorded(out, dir, seen, packets)
+}
+
+// demoLive records what the demo's clients and its server say to each other.
+func demoLive(ctx context.Context, config *inspect.Config, dir string) (archive.Stats, error) {
+	kept, err := archive.Open(archive.Options{Dir: dir, Keep: archive.All, Live: true, PID: os.Getpid()})
+	if err != nil {
+		return archive.Stats{}, err
 	}
-	var read tap.Stats
-	if files := c.Args().Slice(); len(files) > 0 {
-		fmt.Fprintf(out, "%d capture files are read.\n", len(files))
-		for _, file := range files { // one by one, as they have nothing to do with each other
-			stats, err := tap.Read(c.Context, tap.Options{
-				Files: []string{file}, AnyPort: true, Location: time.Local, Inspect: config, Recorder: kept,
-			})
-			if err != nil {
-				return errors.Join(err, kept.Close())
-			}
-			read.Packets += stats.Packets
+	err = errors.Join(demoSessions(ctx, config, kept), kept.Close())
+	return kept.Stats(), err
+}
+
+// demoCaptures records what is in capture files, one by one, as they have nothing to do with each other.
+func demoCaptures(ctx context.Context, config *inspect.Config, dir string, files []string) (archive.Stats, int64, error) {
+	kept, err := archive.Open(archive.Options{Dir: dir, Keep: archive.All, PID: os.Getpid()})
+	if err != nil {
+		return archive.Stats{}, 0, err
+	}
+	packets := int64(0)
+	for _, file := range files {
+		stats, err := tap.Read(ctx, tap.Options{
+			Files: []string{file}, AnyPort: true, Location: time.Local, Inspect: config, Recorder: kept,
+		})
+		if err != nil {
+			return kept.Stats(), packets, errors.Join(err, kept.Close())
 		}
+		packets += stats.Packets
 	}
-	if err := kept.Close(); err != nil {
-		return err
-	}
-	return showRecorded(out, dir, kept.Stats(), read)
+	err = kept.Close()
+	return kept.Stats(), packets, err
 }
 
 // makeAnew removes what an earlier demo left in dir, and nothing else.
@@ -87,7 +110,7 @@ func makeAnew(dir string) error {
 }
 
 // showRecorded prints what the demo was for: samples of each log, and where everything is.
-func showRecorded(out io.Writer, dir string, s archive.Stats, read tap.Stats) error {
+func showRecorded(out io.Writer, dir string, s archive.Stats, packets int64) error {
 	today := time.Now().Format(time.DateOnly)
 	logs := filepath.Join(dir, "logs")
 	for _, sample := range []struct {
@@ -105,8 +128,8 @@ func showRecorded(out io.Writer, dir string, s archive.Stats, read tap.Stats) er
 		}
 	}
 	fmt.Fprintf(out, "\nRecorded: %s sessions and %s mails", count(s.Sessions), count(s.Messages))
-	if read.Packets > 0 {
-		fmt.Fprintf(out, ", of them most from %s packets in captures", count(read.Packets))
+	if packets > 0 {
+		fmt.Fprintf(out, ", of them most from %s packets in captures", count(packets))
 	}
 	fmt.Fprintf(out, ".\n\n  %s/*.jsonl     the records: one JSON line a session, one a mail\n", logs)
 	fmt.Fprintf(out, "  %s/*.log       the logs, one file a day\n", logs)

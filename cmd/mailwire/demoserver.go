@@ -6,114 +6,50 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/netip"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
 
 	"github.com/mailwire/mailwire/archive"
 	"github.com/mailwire/mailwire/inspect"
-	"github.com/mailwire/mailwire/inspect/record"
-	"github.com/mailwire/mailwire/inspect/wire"
+	"github.com/mailwire/mailwire/proxy"
 )
 
-// demoSessions starts a mail server on the loopback interface whose connections are watched, and talks to it.
+// demoSessions starts a mail server on the loopback interface with a proxy before it, and talks to it through the proxy.
 func demoSessions(ctx context.Context, config *inspect.Config, kept *archive.Archive) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	watched := &watchedListener{Listener: listener, config: config, journal: kept.Journal()}
 	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return new(demoMailbox), nil }))
 	server.Domain, server.AllowInsecureAuth, server.MaxMessageBytes = "mx.example.net", true, 1<<20
+	defer server.Close()
 	var serving sync.WaitGroup
-	serving.Go(func() { server.Serve(watched) })
+	defer serving.Wait()
+	serving.Go(func() { _ = server.Serve(listener) }) // it ends with an error when it is closed
+
+	front, err := proxy.Listen(ctx, proxy.Options{
+		Routes:  []proxy.Route{{Protocol: inspect.SMTP, Listen: "127.0.0.1:0", Upstream: listener.Addr().String()}},
+		Inspect: config, Recorder: kept,
+	})
+	if err != nil {
+		return errors.Join(err, server.Close())
+	}
+	relaying, stop := context.WithCancel(ctx)
+	defer stop()
+	var relayed error
+	serving.Go(func() { relayed = front.Serve(relaying, ctx) })
 	for _, talk := range []func(*smtp.Client) error{goodMail, unknownUser, wrongPassword, tooBig} {
-		if err := demoTalk(listener.Addr().String(), talk); err != nil {
-			server.Close()
-			return err
+		if err := demoTalk(front.Addrs()[0].String(), talk); err != nil {
+			return errors.Join(err, server.Close())
 		}
 	}
-	shutdown, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	err = server.Shutdown(shutdown)
+	stop()
+	err = server.Shutdown(ctx)
 	serving.Wait()
-	watched.journal.Cut()
-	return errors.Join(err, kept.Commit())
-}
-
-// watchedListener gives each connection a session of the inspection core. One journal serves all of them, one at a time.
-type watchedListener struct {
-	net.Listener
-	config  *inspect.Config
-	mu      sync.Mutex // of the journal, and so of all sessions
-	journal inspect.Journal
-	count   int64
-}
-
-func (l *watchedListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.count++
-	l.journal.Stamp(l.count)
-	session := inspect.New(l.config, inspect.Conn{
-		Client: addrPort(c.RemoteAddr()), Server: addrPort(c.LocalAddr()), Begin: time.Now(),
-		Mode: record.ModeProxy, Hint: inspect.SMTP, Started: true,
-	}, l.journal)
-	return &watchedConn{Conn: c, mu: &l.mu, session: session}, nil
-}
-
-func addrPort(a net.Addr) netip.AddrPort {
-	p, _ := netip.ParseAddrPort(a.String())
-	return p
-}
-
-// watchedConn is the server's end of a connection, with somebody looking over its shoulder.
-type watchedConn struct {
-	net.Conn
-	mu      *sync.Mutex
-	session *inspect.Session
-	closed  bool
-}
-
-func (c *watchedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.saw(wire.FromClient, p[:n], err)
-	return n, err
-}
-
-func (c *watchedConn) Write(p []byte) (int, error) {
-	c.saw(wire.FromServer, p, nil)
-	return c.Conn.Write(p)
-}
-
-func (c *watchedConn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.closed {
-		c.closed = true
-		c.session.Close(time.Now(), inspect.EndClosed)
-	}
-	return c.Conn.Close()
-}
-
-func (c *watchedConn) saw(dir wire.Direction, p []byte, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.closed:
-	case len(p) > 0:
-		c.session.Feed(wire.Chunk{Dir: dir, Time: time.Now(), Data: p})
-	case errors.Is(err, io.EOF):
-		c.session.HalfClose(dir, time.Now())
-	}
+	return errors.Join(relayed, err)
 }
 
 // demoTalk connects, says hello and lets talk go on. That the server refuses something is part of the demo.

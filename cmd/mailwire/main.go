@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		ErrWriter:            stderr,
 		HideVersion:          true,
 		EnableBashCompletion: true,
-		Commands:             []*cli.Command{tapCommand(), demoCommand(), versionCommand(), completionCommand()},
+		Commands:             []*cli.Command{proxyCommand(), tapCommand(), demoCommand(), versionCommand(), completionCommand()},
 		OnUsageError:         wrongUsage,
 		ExitErrHandler:       func(*cli.Context, error) {},
 		Action: func(c *cli.Context) error {

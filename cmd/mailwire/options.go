@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -14,8 +13,8 @@ import (
 	"github.com/mailwire/mailwire/inspect"
 )
 
-// recordFlags say what is recorded and where: they are the same for every way to watch.
-func recordFlags() []cli.Flag {
+// recordFlags say what is recorded and where: they are the same for every way to watch, but for fsync's default.
+func recordFlags(fsync bool) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
 			Name: "data", Value: "mailwire-data", EnvVars: []string{"MAILWIRE_DATA"},
@@ -30,7 +29,7 @@ func recordFlags() []cli.Flag {
 		},
 		&cli.BoolFlag{Name: "no-archive", Usage: "keep no mails, only logs and records"},
 		&cli.StringFlag{Name: "maildir", Value: "day", Usage: "one Maildir folder a day, or one for all: `day|flat`"},
-		&cli.BoolFlag{Name: "fsync", Usage: "put a mail on the disk before its record is written"},
+		&cli.BoolFlag{Name: "fsync", Value: fsync, Usage: "put a mail on the disk before its record is written"},
 		&cli.BoolFlag{Name: "record-secrets", Usage: "keep passwords, in a file of their own"},
 		&cli.BoolFlag{Name: "utc", Usage: "days and times in UTC instead of local time"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "mailwire's own log: `LEVEL` is error, warn, info or debug"},
@@ -58,8 +57,8 @@ func newLog(c *cli.Context) (*logrus.Logger, error) {
 	return log, nil
 }
 
-// openArchive opens the data directory as the flags say.
-func openArchive(c *cli.Context, log *logrus.Logger) (*archive.Archive, error) {
+// openArchive opens the data directory as the flags say; live: for what is seen as it happens.
+func openArchive(c *cli.Context, log *logrus.Logger, live bool) (*archive.Archive, error) {
 	keep, err := archive.ParseKinds(c.String("archive"))
 	if err != nil {
 		return nil, usage("--archive: %w", err)
@@ -73,7 +72,7 @@ func openArchive(c *cli.Context, log *logrus.Logger) (*archive.Archive, error) {
 	}
 	return archive.Open(archive.Options{
 		Dir: c.String("data"), Keep: keep, Flat: layout == "flat", Fsync: c.Bool("fsync"),
-		Secrets: c.Bool("record-secrets"), PID: os.Getpid(), Warn: func(msg string) { log.Warn(msg) },
+		Secrets: c.Bool("record-secrets"), Live: live, PID: os.Getpid(), Warn: func(msg string) { log.Warn(msg) },
 	})
 }
 
@@ -88,14 +87,11 @@ func inspectConfig(c *cli.Context) (*inspect.Config, error) {
 		config.Sensor = name
 	}
 	for _, s := range c.StringSlice("local-net") {
-		net, err := netip.ParsePrefix(s)
-		if addr, aerr := netip.ParseAddr(s); err != nil && aerr == nil {
-			net, err = addr.Prefix(addr.BitLen())
-		}
+		net, err := network(s)
 		if err != nil {
-			return nil, usage("--local-net %s: give a network like 192.0.2.0/24 or 2001:db8::/32, or an address", s)
+			return nil, usage("--local-net %w", err)
 		}
-		config.LocalNets = append(config.LocalNets, net.Masked())
+		config.LocalNets = append(config.LocalNets, net)
 	}
 	for _, s := range c.StringSlice("local-domain") {
 		config.LocalDomains = append(config.LocalDomains, strings.ToLower(strings.Trim(s, ".@ ")))

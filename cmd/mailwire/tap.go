@@ -31,7 +31,7 @@ port lists the protocol is found on any port.`,
 			&cli.StringSliceFlag{Name: "pop3-port", Usage: "look at these servers' `PORTS` only, for POP3"},
 			&cli.Int64Flag{Name: "c", Usage: "stop after `N` packets"},
 			&cli.IntFlag{Name: "workers", Usage: "use `N` processors (default: all); the records do not depend on it"},
-		}, recordFlags()...),
+		}, recordFlags(false)...),
 		Action: runTap,
 	}
 }
@@ -61,7 +61,7 @@ func runTap(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	kept, err := openArchive(c, log)
+	kept, err := openArchive(c, log, false)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,82 @@
+package proxy
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/mailwire/mailwire/inspect"
+	"github.com/mailwire/mailwire/inspect/record"
+)
+
+// ours are the connections of this proxy to servers. One that comes in again leads in a circle, by the packet filter or by
+// a route.
+type ours struct {
+	mu  sync.Mutex
+	set map[netip.AddrPort]netip.AddrPort // from our address to the server's
+}
+
+func (o *ours) add(own, server netip.AddrPort) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.set == nil {
+		o.set = map[netip.AddrPort]netip.AddrPort{}
+	}
+	o.set[own] = server
+}
+
+func (o *ours) remove(own netip.AddrPort) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.set, own)
+}
+
+// has says whether the connection from client to what original tells is one of ours. Two connections to different
+// servers may have the same port on our side, so the client's address alone does not tell.
+func (o *ours) has(client netip.AddrPort, original func() (netip.AddrPort, error)) bool {
+	o.mu.Lock()
+	server, ok := o.set[client]
+	o.mu.Unlock()
+	if !ok {
+		return false
+	}
+	wanted, err := original()
+	return err == nil && wanted == server
+}
+
+// noAddress stands for an end that has none: a unix socket.
+var noAddress = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
+
+// begin tells a conversation's session who speaks. Server is where the connection goes, or would have gone.
+func (r *route) begin(client, server netip.AddrPort, now time.Time) *Pump {
+	if !client.IsValid() {
+		client = noAddress
+	}
+	if !server.IsValid() {
+		server = noAddress
+	}
+	return r.p.newPump(inspect.Conn{
+		Client: client, Server: server, Begin: now, Mode: record.ModeProxy, Hint: r.Protocol, Started: true,
+		Ordinal: r.p.ordinal(client),
+	})
+}
+
+// ordinal tells apart conversations whose clients have no address.
+func (p *Proxy) ordinal(client netip.AddrPort) int {
+	if client != noAddress {
+		return 0
+	}
+	return int(p.nameless.Add(1))
+}
+
+// refuse ends a conversation whose server could not be reached; the client gets what it would have got.
+func (r *route) refuse(u *Pump, server string, cause error) {
+	r.p.counts.refused.Add(1)
+	r.p.Warn("unreachable "+server, fmt.Sprintf("the server %s cannot be reached: %v", server, cause))
+	now := time.Now()
+	u.Tell(now, func(s *inspect.Session, t time.Time) {
+		s.Note(t, "the server %s could not be reached: %v", server, cause)
+	})
+	u.End(now, inspect.EndRefused)
+}

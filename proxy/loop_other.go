@@ -1,0 +1,12 @@
+//go:build !linux
+
+package proxy
+
+// loop exists on Linux only; elsewhere goroutines relay.
+type loop struct{}
+
+const haveLoops = false
+
+func (p *Proxy) startLoops([]*route) error { return nil }
+
+func (p *Proxy) stopLoops(bool) {}

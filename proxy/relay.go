@@ -1,0 +1,282 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mailwire/mailwire/inspect"
+	"github.com/mailwire/mailwire/inspect/wire"
+)
+
+// end is one end of a conversation: a connection to the client or to the server, or the TLS connection inside it.
+type end interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// call is a conversation that is relayed by goroutines, one for each direction.
+type call struct {
+	r       *route
+	pump    *Pump
+	ends    [2]end // by the direction of what they send: sockets, or the TLS connections in them
+	client  netip.AddrPort
+	server  netip.AddrPort
+	begin   time.Time
+	last    atomic.Int64 // time of the last octet, in nanoseconds since begin
+	broken  atomic.Bool  // one side takes nothing more
+	upgrade *upgrade     // nil where no STARTTLS or STLS is ours to see to
+
+	stranger bool // the client must not begin with a PROXY header
+
+	mu    sync.Mutex // guards what follows
+	under [2]end     // the sockets
+	how   inspect.End
+	over  bool
+}
+
+// accept takes the connections of a route, and gives each a goroutine.
+func (p *Proxy) accept(r *route) {
+	for p.await(func() bool { return !p.full() }) {
+		conn, err := r.listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			p.Warn("accept", "a connection has to wait: "+err.Error())
+			p.await(func() bool { return true })
+			continue
+		}
+		p.begun()
+		p.relays.Go(func() {
+			defer p.ended()
+			newCall(r, conn.(end)).run()
+		})
+	}
+}
+
+// await looks again and again whether ready, and says false when there will be no more connections.
+func (p *Proxy) await(ready func() bool) bool {
+	for !ready() {
+		p.Warn("full", "as many connections are open as may be; more have to wait (--max-connections)")
+		select {
+		case <-time.After(acceptPause):
+		case <-p.aborting.Done():
+			return false
+		}
+	}
+	return true
+}
+
+const acceptPause = 50 * time.Millisecond
+
+func newCall(r *route, client end) *call {
+	c := &call{r: r, begin: time.Now(), how: inspect.EndClosed, client: addressOf(client.RemoteAddr())}
+	c.under[wire.FromClient] = client
+	return c
+}
+
+// run is the call, from its beginning to its end.
+func (c *call) run() {
+	stop := context.AfterFunc(c.r.p.aborting, func() { c.breakOff(inspect.EndAborted) })
+	defer stop()
+	defer c.close()
+	if !c.readHeader() || !c.connect() {
+		return
+	}
+	if c.r.p.Terminate == nil || c.beginTLS() {
+		c.relay()
+	}
+}
+
+// connect connects to the server.
+func (c *call) connect() bool {
+	p := c.r.p
+	servers, err := c.r.serversFor(c.client, func() (netip.AddrPort, error) { return originalOf(c.under[wire.FromClient]) })
+	dialer := net.Dialer{Timeout: p.ConnectTimeout, KeepAlive: -1}
+	dialer.SetMultipathTCP(false)
+	if p.Transparent {
+		dialer.Control = bindTo(c.client)
+	}
+	for err == nil && len(servers) > 0 {
+		c.server, servers = servers[0], servers[1:]
+		network, address := "tcp", c.server.String()
+		if path := c.r.unixServer(); path != "" {
+			network, address = "unix", path
+		}
+		conn, e := dialer.DialContext(p.aborting, network, address)
+		if e == nil {
+			c.connected(conn.(end))
+			return true
+		}
+		if err = nil; len(servers) == 0 {
+			err = e
+		}
+	}
+	if len(servers) > 0 {
+		c.server = servers[0]
+	}
+	c.pump = c.r.begin(c.client, c.server, c.begin)
+	c.r.refuse(c.pump, c.r.named(c.server), cause(err))
+	c.pump = nil
+	c.breakOff(inspect.EndRefused)
+	return false
+}
+
+// cause leaves out of a network error what the message around it says already.
+func cause(err error) error {
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// connected begins the conversation's record, and says to the server who the client is.
+func (c *call) connected(server end) {
+	c.mu.Lock()
+	c.under[wire.FromServer] = server
+	c.ends = c.under
+	c.mu.Unlock()
+	c.r.p.ours.add(addressOf(server.LocalAddr()), c.server)
+	c.pump = c.r.begin(c.client, c.server, c.begin)
+	if c.r.p.SendProxy != 0 {
+		own := addressOf(c.ends[wire.FromClient].LocalAddr())
+		_, _ = server.Write(c.r.header(c.client, own)) // if it fails, so will what follows
+	}
+}
+
+// close ends both connections, and the record.
+func (c *call) close() {
+	if !c.over {
+		for _, e := range c.ends {
+			if e != nil {
+				_ = e.Close() // TLS says that it ends
+			}
+		}
+	}
+	for _, e := range c.under {
+		if e != nil {
+			_ = e.Close()
+		}
+	}
+	if server := c.under[wire.FromServer]; server != nil {
+		c.r.p.ours.remove(addressOf(server.LocalAddr()))
+	}
+	if c.pump != nil {
+		c.pump.End(time.Now(), c.how)
+	}
+}
+
+// breakOff ends the call at once, with a reset for both sides. Only the first reason counts.
+func (c *call) breakOff(how inspect.End) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
+	c.over, c.how = true, how
+	for _, e := range c.under {
+		if tcp, ok := e.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		if e != nil {
+			_ = e.Close()
+		}
+	}
+}
+
+// relay moves octets in both directions until both have ended.
+func (c *call) relay() {
+	var both sync.WaitGroup
+	both.Go(func() { c.move(wire.FromServer) })
+	c.move(wire.FromClient)
+	both.Wait()
+}
+
+// move relays one direction: read, show, write.
+func (c *call) move(from wire.Direction) {
+	r := reader{c: c}
+	defer r.release()
+	if from == wire.FromServer && c.upgrade != nil {
+		defer c.upgrade.decide(failed) // if the client still waits for a decision
+	}
+	for {
+		data, err := r.read(c.ends[from])
+		if len(data) > 0 {
+			c.touch()
+			if from == wire.FromClient && c.stranger {
+				c.stranger = false
+				if strangersHeader(data) {
+					c.badHeader(errStranger)
+					return
+				}
+			}
+			if c.upgrade != nil && !c.upgrade.pass(from, data) || c.upgrade == nil && !c.pass(from, data) {
+				return
+			}
+		}
+		switch {
+		case err == nil:
+		case err == io.EOF && !c.broken.Load():
+			c.pump.HalfClose(from, time.Now())
+			_ = c.ends[from.Reverse()].CloseWrite() // the other direction tells if it is broken
+			return
+		case isTimeout(err) && !c.broken.Load():
+			c.breakOff(inspect.EndTimeout)
+			return
+		default:
+			c.breakOff(inspect.EndReset)
+			return
+		}
+	}
+}
+
+// pass shows octets and writes them. It says false when they cannot be written any more; what that side said last is
+// still read, by the other goroutine, before the call is broken off.
+func (c *call) pass(from wire.Direction, data []byte) bool {
+	c.pump.Show(from, time.Now(), data)
+	c.r.p.counts.relayed[from].Add(int64(len(data)))
+	to := c.ends[from.Reverse()]
+	_ = to.SetWriteDeadline(time.Now().Add(c.r.p.IdleTimeout))
+	_, err := to.Write(data)
+	switch {
+	case err == nil:
+		c.touch()
+		return true
+	case isTimeout(err):
+		c.breakOff(inspect.EndTimeout)
+	default:
+		c.broken.Store(true)
+		_ = to.SetReadDeadline(time.Now().Add(lastWordsTime))
+	}
+	return false
+}
+
+const lastWordsTime = 5 * time.Second // for what a side said before it broke the connection
+
+func (c *call) touch() { c.last.Store(int64(time.Since(c.begin))) }
+
+// idle says how long the call may still be idle.
+func (c *call) idle() time.Duration {
+	return c.r.p.IdleTimeout - (time.Since(c.begin) - time.Duration(c.last.Load()))
+}
+
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
+}
+
+// addressOf returns the address of a TCP socket; zero for others.
+func addressOf(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	p := tcp.AddrPort()
+	return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+}

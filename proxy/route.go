@@ -1,0 +1,194 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/mailwire/mailwire/inspect"
+)
+
+// Original, as an upstream, is where the client wanted to go before the packet filter redirected it.
+const Original = "original"
+
+const (
+	unixPrefix    = "unix:"
+	systemdPrefix = "systemd"
+)
+
+// Route joins a listener to a server.
+type Route struct {
+	Protocol inspect.Hint
+	TLS      bool   // both sides begin with TLS (SMTPS, POP3S)
+	Listen   string // HOST:PORT, :PORT, unix:PATH, or systemd or systemd:NAME for a socket that systemd has opened
+	Upstream string // HOST:PORT, unix:PATH, or Original
+}
+
+// ParseRoute reads LISTEN=UPSTREAM. A host without a port has the port that is given.
+func ParseRoute(s string, r Route, port int) (Route, error) {
+	listen, upstream, ok := strings.Cut(s, "=")
+	if !ok || listen == "" || upstream == "" {
+		return r, fmt.Errorf("%q is no route; write LISTEN=UPSTREAM, as in :%d=mail.example.net:%d", s, port, port)
+	}
+	r.Listen, r.Upstream = listen, upstream
+	if !strings.HasPrefix(listen, unixPrefix) && !isSystemd(listen) {
+		if err := checkAddress(listen, true); err != nil {
+			return r, fmt.Errorf("%q: %w", s, err)
+		}
+	}
+	if !strings.HasPrefix(upstream, unixPrefix) && upstream != Original {
+		if _, _, err := net.SplitHostPort(upstream); err != nil {
+			r.Upstream = net.JoinHostPort(strings.Trim(upstream, "[]"), strconv.Itoa(port))
+		}
+		if err := checkAddress(r.Upstream, false); err != nil {
+			return r, fmt.Errorf("%q: %w", s, err)
+		}
+	}
+	return r, nil
+}
+
+func isSystemd(listen string) bool {
+	return listen == systemdPrefix || strings.HasPrefix(listen, systemdPrefix+":")
+}
+
+func checkAddress(address string, listen bool) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%q is no address; write HOST:PORT, or [HOST]:PORT for IPv6", address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 && !listen {
+		return fmt.Errorf("%q is no port; give a number from 1 to 65535", port)
+	}
+	if host == "" && !listen {
+		return fmt.Errorf("%q names no host to connect to", address)
+	}
+	return nil
+}
+
+// String names the route as the user wrote it.
+func (r Route) String() string {
+	name := "--smtp"
+	if r.Protocol == inspect.POP3 {
+		name = "--pop3"
+	}
+	if r.TLS {
+		name += "s"
+	}
+	return name + " " + r.Listen + "=" + r.Upstream
+}
+
+// route is an open Route.
+type route struct {
+	Route
+	p        *Proxy
+	listener listener
+	bound    netip.AddrPort // of the listener; zero for a unix socket
+	servers  atomic.Pointer[[]netip.AddrPort]
+}
+
+// plain says whether conversations need nothing but octets moved.
+func (r *route) plain() bool { return r.p.Terminate == nil && len(r.p.AcceptProxy) == 0 }
+
+// unixServer returns the path of the server's socket, "" if it has none.
+func (r *route) unixServer() string {
+	path, ok := strings.CutPrefix(r.Upstream, unixPrefix)
+	if !ok {
+		return ""
+	}
+	return path
+}
+
+const (
+	resolveInterval = time.Minute
+	resolveTimeout  = 10 * time.Second
+)
+
+// lookUp finds the addresses of the server. Conversations use those that were found last.
+func (r *route) lookUp(ctx context.Context) error {
+	if r.Upstream == Original || r.unixServer() != "" {
+		return nil
+	}
+	if server, err := netip.ParseAddrPort(r.Upstream); err == nil {
+		r.servers.Store(&[]netip.AddrPort{server})
+		return nil
+	}
+	host, port, err := net.SplitHostPort(r.Upstream)
+	if err != nil {
+		return err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err == nil && len(addrs) == 0 {
+		err = errors.New("it has no address")
+	}
+	if err != nil {
+		return fmt.Errorf("the server's name %s cannot be resolved: %w", host, err)
+	}
+	servers := make([]netip.AddrPort, 0, len(addrs))
+	for _, a := range addrs {
+		servers = append(servers, netip.AddrPortFrom(a.Unmap(), uint16(number)))
+	}
+	r.servers.Store(&servers)
+	return nil
+}
+
+// resolve looks up the server's name again and again, so that a relay never waits for a name.
+func (r *route) resolve(ctx context.Context) {
+	host, _, err := net.SplitHostPort(r.Upstream)
+	if _, perr := netip.ParseAddr(host); err != nil || perr == nil {
+		return
+	}
+	tick := time.NewTicker(resolveInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if err := r.lookUp(ctx); err != nil && ctx.Err() == nil {
+				r.p.Warn("resolve", err.Error()+"; going on with the addresses found last")
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+var errCircle = errors.New("the connection would come back to this proxy; let the packet filter not redirect what the proxy itself sends, " +
+	"and let clients not connect to a listener for redirected connections")
+
+// serversFor returns the addresses of the server of a client, to be tried in this order. original finds out where it
+// wanted to go.
+func (r *route) serversFor(client netip.AddrPort, original func() (netip.AddrPort, error)) ([]netip.AddrPort, error) {
+	if r.p.ours.has(client, original) {
+		return nil, errCircle
+	}
+	switch {
+	case r.Upstream == Original:
+		server, err := original()
+		if err == nil && r.listens(server, r.p.local) {
+			err = errCircle
+		}
+		return []netip.AddrPort{server}, err
+	case r.unixServer() != "":
+		return []netip.AddrPort{noAddress}, nil
+	}
+	return *r.servers.Load(), nil
+}
+
+// named returns the server as a message to the administrator names it.
+func (r *route) named(server netip.AddrPort) string {
+	if r.Upstream == Original {
+		return server.String()
+	}
+	return strings.TrimPrefix(r.Upstream, unixPrefix)
+}

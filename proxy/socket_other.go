@@ -1,0 +1,28 @@
+//go:build !linux
+
+package proxy
+
+import (
+	"errors"
+	"net/netip"
+	"syscall"
+)
+
+const haveOriginal = false
+
+func (p *Proxy) prepare() error {
+	if p.Transparent {
+		return errors.New("--transparent works on Linux only")
+	}
+	return nil
+}
+
+func (p *Proxy) limitDescriptors() error { return nil }
+
+func allowTransparent(string, string, syscall.RawConn) error { return nil }
+
+func originalOf(end) (netip.AddrPort, error) {
+	return netip.AddrPort{}, errors.New("where a client wanted to go can be found out on Linux only")
+}
+
+func bindTo(netip.AddrPort) func(network, address string, c syscall.RawConn) error { return nil }

@@ -1,0 +1,243 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/mailwire/mailwire/inspect"
+	"github.com/mailwire/mailwire/inspect/pop3"
+	"github.com/mailwire/mailwire/inspect/smtp"
+	"github.com/mailwire/mailwire/inspect/wire"
+)
+
+// upgrade sees to it that STARTTLS (RFC 3207) or STLS (RFC 2595) ends here. Only a parser knows that the word in a mail is
+// none, so one runs along, as computation only. Behind the command the client's octets are not passed on until the
+// server has answered. When it agrees, TLS with the server is begun and verified first; only then does the client hear
+// of the agreement.
+type upgrade struct {
+	c       *call
+	how     string // starttls or stls
+	verdict chan verdict
+
+	mu     sync.Mutex // both directions use what follows
+	parser wire.Parser
+	asked  bool   // the client waits for the answer
+	behind []byte // what it sent behind the command
+	found  verdict
+	over   bool // TLS has begun
+}
+
+// verdict is what became of a STARTTLS.
+type verdict uint8
+
+const (
+	undecided verdict = iota
+	granted           // TLS goes on
+	refused           // plain text goes on
+	failed            // nothing goes on
+)
+
+func newUpgrade(c *call) *upgrade {
+	u := &upgrade{c: c, how: "starttls", parser: smtp.New(true, c.begin), verdict: make(chan verdict, 1)}
+	if c.r.Protocol == inspect.POP3 {
+		u.how, u.parser = "stls", pop3.New(true, c.begin)
+	}
+	return u
+}
+
+// pass takes what one side has sent; it says false when no more is to be read from it.
+func (u *upgrade) pass(from wire.Direction, data []byte) bool {
+	if from == wire.FromServer {
+		return u.fromServer(data)
+	}
+	for len(data) > 0 {
+		n, waits := u.client(data)
+		if !u.c.pass(wire.FromClient, data[:n]) {
+			return false
+		}
+		if data = data[n:]; !waits {
+			continue
+		}
+		switch <-u.verdict {
+		case granted:
+			return true // behind the command there was nothing
+		case failed:
+			return false
+		}
+	}
+	return true
+}
+
+// client looks through the client's octets and returns how many go to the server at once: all, or those up to a STARTTLS.
+func (u *upgrade) client(data []byte) (n int, waits bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.over {
+		return len(data), false
+	}
+	for n < len(data) {
+		n += u.feed(wire.FromClient, data[n:])
+		if u.asked {
+			u.behind = bytes.Clone(data[n:])
+			return n, true
+		}
+	}
+	return n, false
+}
+
+// feed lets the parser have one line, or what there is of one, and returns its length.
+func (u *upgrade) feed(from wire.Direction, data []byte) int {
+	n := bytes.IndexByte(data, '\n') + 1
+	if n == 0 {
+		n = len(data)
+	}
+	u.found = undecided
+	u.parser.Feed(wire.Chunk{Dir: from, Time: time.Now(), Data: data[:n]}, u.event)
+	return n
+}
+
+func (u *upgrade) event(e wire.Event) {
+	switch e := e.(type) {
+	case *wire.Command:
+		u.asked = u.asked || isStartTLS(e.Verb)
+	case *wire.Reply:
+		switch {
+		case !isStartTLS(e.Verb):
+		case !u.asked: // what was behind the command has gone to the server already
+			u.found = failed
+		case e.OK:
+			u.found = granted
+		default:
+			u.found = refused
+		}
+	}
+}
+
+func isStartTLS(verb string) bool { return verb == "STARTTLS" || verb == "STLS" }
+
+// fromServer passes on what the server says, up to its answer to a STARTTLS.
+func (u *upgrade) fromServer(data []byte) bool {
+	for len(data) > 0 {
+		begin, end, found := u.server(data)
+		if begin > 0 && !u.c.pass(wire.FromServer, data[:begin]) {
+			return u.decide(failed)
+		}
+		answer, rest := data[begin:end], data[end:]
+		switch found {
+		case granted:
+			return u.decide(u.grant(answer, rest))
+		case failed:
+			u.injected(answer)
+			return u.decide(failed)
+		case refused:
+			if !u.c.pass(wire.FromServer, answer) {
+				return u.decide(failed)
+			}
+			u.goOn()
+		}
+		data = rest
+	}
+	return true
+}
+
+// goOn lets the client go on in plain text.
+func (u *upgrade) goOn() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.asked, u.behind = false, nil
+	u.verdict <- refused
+}
+
+// server looks through the server's octets: what is before begin goes to the client as it is, and what is between begin
+// and end is the answer to a STARTTLS, if found says so.
+func (u *upgrade) server(data []byte) (begin, end int, found verdict) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for end < len(data) {
+		if u.over {
+			return len(data), len(data), undecided
+		}
+		begin = end
+		end += u.feed(wire.FromServer, data[begin:])
+		if u.found != undecided {
+			return begin, end, u.found
+		}
+	}
+	return end, end, undecided
+}
+
+// decide tells the client's goroutine what became of its STARTTLS.
+func (u *upgrade) decide(v verdict) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.over = true
+	select {
+	case u.verdict <- v:
+	default:
+	}
+	return v == granted
+}
+
+// grant begins TLS on both sides. answer is the server's agreement, which the client has not seen yet; behind it the
+// server must not have said anything either.
+func (u *upgrade) grant(answer, behind []byte) verdict {
+	c := u.c
+	if len(u.behind) > 0 || len(behind) > 0 || u.talksOn() {
+		u.injected(answer)
+		return failed
+	}
+	server, err := c.tlsToServer()
+	if err != nil {
+		c.serverTLSFailed(err)
+		u.sayNo()
+		return failed
+	}
+	if !c.pass(wire.FromServer, answer) {
+		return failed
+	}
+	client, err := c.tlsToClient()
+	if err != nil {
+		if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+			c.pump.Show(wire.FromClient, time.Now(), header.RecordHeader[:])
+		}
+		c.clientTLSFailed(err)
+		c.breakOff(inspect.EndAborted)
+		return failed
+	}
+	c.secured(u.how, client, server)
+	return granted
+}
+
+// talksOn says whether the client has sent something without waiting for the answer.
+func (u *upgrade) talksOn() bool { return waiting(u.c.ends[wire.FromClient]) }
+
+// injected ends a conversation in which plain text was put where only TLS may be (CVE-2011-0411).
+func (u *upgrade) injected(answer []byte) {
+	c, now := u.c, time.Now()
+	c.pump.Show(wire.FromClient, now, u.behind)
+	c.pump.Show(wire.FromServer, now, answer)
+	c.pump.Tell(now, func(s *inspect.Session, t time.Time) {
+		if len(u.behind) == 0 {
+			s.Anomaly(wire.STARTTLSInject, t)
+		}
+		s.Note(t, "plain text where only TLS may be: the proxy closes the connection")
+	})
+	c.breakOff(inspect.EndAborted)
+}
+
+// sayNo refuses what the server has agreed to, since it cannot be trusted, and ends the conversation: the server waits for
+// a handshake that will not come.
+func (u *upgrade) sayNo() {
+	answer := "454 4.7.0 TLS not available due to temporary reason\r\n"
+	if u.how == "stls" {
+		answer = "-ERR [SYS/TEMP] TLS not available due to temporary reason\r\n"
+	}
+	c := u.c
+	if c.pass(wire.FromServer, []byte(answer)) {
+		_ = c.ends[wire.FromClient].CloseWrite()
+	}
+	_ = c.ends[wire.FromServer].Close()
+}
