@@ -22,10 +22,9 @@ type inspector struct {
 	waking chan struct{} // there is something in the queue
 	urgent chan struct{} // and a lot of it
 
-	mu     sync.Mutex
-	queue  []*Pump // whose batches wait
-	spare  []*Pump
-	closed bool
+	mu    sync.Mutex
+	queue []*Pump // whose batches wait
+	spare []*Pump
 
 	using   sync.Mutex // of the journal
 	journal inspect.Journal

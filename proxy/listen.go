@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -57,7 +58,7 @@ func (p *Proxy) listen(ctx context.Context, r Route) (listener, error) {
 	l, err := config.Listen(ctx, network, address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s is in use by another program; stop it (ss -ltnp shows which one it is) or listen elsewhere", r.Listen)
+		return nil, fmt.Errorf("%s is in use by another program; stop it (ss -lxtnp shows which one it is) or listen elsewhere", r.Listen)
 	case errors.Is(err, syscall.EACCES):
 		return nil, fmt.Errorf("listening on %s is not permitted; ports below 1024 need root or CAP_NET_BIND_SERVICE", r.Listen)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
@@ -120,19 +121,22 @@ func (p *Proxy) refuseCircles() error {
 		return err
 	}
 	for _, r := range p.routes {
-		servers := r.servers.Load()
-		if servers == nil {
-			continue
-		}
-		for _, server := range *servers {
-			for _, other := range p.routes {
-				if other.listens(server, p.local) {
-					return fmt.Errorf("%s: the server is this proxy itself (%s); name the mail server's address and port", r, other.Listen)
-				}
+		for _, other := range p.routes {
+			if other.isServerOf(r) {
+				return fmt.Errorf("%s: the server is this proxy itself (%s); name the mail server's address and port", r, other.Listen)
 			}
 		}
 	}
 	return nil
+}
+
+// isServerOf says whether the connections of another route would come to this one.
+func (r *route) isServerOf(other *route) bool {
+	if path := other.unixServer(); path != "" {
+		return r.Listen == other.Upstream
+	}
+	servers := other.servers.Load()
+	return servers != nil && slices.ContainsFunc(*servers, func(server netip.AddrPort) bool { return r.listens(server, r.p.local) })
 }
 
 // listens says whether a connection to address would come to this route.
@@ -140,8 +144,11 @@ func (r *route) listens(address netip.AddrPort, local map[netip.Addr]bool) bool 
 	if address.Port() != r.bound.Port() {
 		return false
 	}
-	bound := r.bound.Addr().Unmap()
-	return bound == address.Addr() || bound.IsUnspecified() && (local[address.Addr()] || address.Addr().IsLoopback())
+	bound, to := r.bound.Addr().Unmap(), address.Addr().Unmap()
+	if to.IsUnspecified() { // it is this host's loopback
+		return bound.IsUnspecified() || bound.IsLoopback()
+	}
+	return bound == to || bound.IsUnspecified() && (local[to] || to.IsLoopback())
 }
 
 // localAddresses are those of this host.

@@ -22,8 +22,7 @@ const (
 	maxEvents   = 128
 	fairAccepts = 8                     // connections that are accepted before other things get their turn
 	pauseTime   = 50 * time.Millisecond // between looks whether a connection can be accepted again
-	touchTime   = time.Second           // how exact the order of idle pairs is
-	interest    = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
+	interest    = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET
 	wakeSlot    = math.MinInt32 // the event of the loop's own eventfd; listeners are -1, -2, ...
 )
 
@@ -39,6 +38,7 @@ type loop struct {
 	wake      int       // an eventfd
 	listeners []loopListener
 	accepting bool
+	resume    time.Time // not to accept before
 	draining  atomic.Bool
 	aborting  atomic.Bool
 
@@ -147,8 +147,9 @@ func (l *loop) acceptAgain() error {
 	return nil
 }
 
-// acceptNoMore leaves connections to the kernel's backlog.
+// acceptNoMore leaves connections to the kernel's backlog, for some time at least.
 func (l *loop) acceptNoMore() {
+	l.resume = time.Now().Add(pauseTime)
 	if !l.accepting {
 		return
 	}
@@ -156,6 +157,15 @@ func (l *loop) acceptNoMore() {
 		_ = unix.EpollCtl(l.fd, unix.EPOLL_CTL_DEL, listener.fd, nil)
 	}
 	l.accepting = false
+}
+
+// closeListeners refuses connections from now on.
+func (l *loop) closeListeners() {
+	l.acceptNoMore()
+	for _, listener := range l.listeners {
+		_ = unix.Close(listener.fd)
+	}
+	l.listeners = nil
 }
 
 // run is the goroutine.
@@ -189,10 +199,14 @@ func (l *loop) done() bool {
 		}
 	}
 	if l.draining.Load() {
-		l.acceptNoMore()
+		l.closeListeners()
 		return l.open == 0
 	}
-	if !l.accepting && !l.p.full() {
+	if !l.accepting && !time.Now().Before(l.resume) {
+		if l.p.full() {
+			l.resume = time.Now().Add(pauseTime)
+			return false
+		}
 		if err := l.acceptAgain(); err != nil {
 			l.p.Warn("epoll", "waiting for connections failed: "+err.Error())
 		}
@@ -201,14 +215,11 @@ func (l *loop) done() bool {
 }
 
 func (l *loop) close() {
-	l.acceptNoMore()
+	l.closeListeners()
 	for _, pr := range l.slots {
 		if pr != nil {
 			l.end(pr, inspect.EndAborted)
 		}
-	}
-	for _, listener := range l.listeners {
-		_ = unix.Close(listener.fd)
 	}
 	_ = unix.Close(l.wake)
 	_ = l.epoll.Close()
@@ -291,13 +302,13 @@ func (l *loop) next() (due time.Time) {
 		}
 	}
 	if !l.accepting && !l.draining.Load() {
-		sooner(time.Now().Add(pauseTime))
+		sooner(l.resume)
 	}
 	if pr := l.connecting.first; pr != nil {
 		sooner(pr.touched.Add(l.p.ConnectTimeout))
 	}
 	if pr := l.relaying.first; pr != nil {
-		sooner(pr.touched.Add(l.p.IdleTimeout))
+		sooner(pr.touched.Add(l.p.IdleTimeout + l.p.touchTime()))
 	}
 	return due
 }
@@ -307,13 +318,8 @@ func (l *loop) expire(now time.Time) {
 	for pr := l.connecting.first; pr != nil && now.Sub(pr.touched) >= l.p.ConnectTimeout; pr = l.connecting.first {
 		l.nextServer(pr, unix.ETIMEDOUT)
 	}
-	for pr := l.relaying.first; pr != nil && now.Sub(pr.touched) >= l.p.IdleTimeout; pr = l.relaying.first {
-		if now.Sub(pr.last) < l.p.IdleTimeout { // it was active since, a little
-			l.relaying.remove(pr)
-			pr.touched = pr.last
-			l.relaying.push(pr)
-			continue
-		}
+	idle := l.p.IdleTimeout + l.p.touchTime()
+	for pr := l.relaying.first; pr != nil && now.Sub(pr.touched) >= idle; pr = l.relaying.first {
 		l.end(pr, inspect.EndTimeout)
 	}
 }
@@ -324,10 +330,14 @@ func (l *loop) takeTurns() {
 	l.later, l.spare = l.spare[:0], turns
 	for _, t := range turns {
 		if t.pr.generation == t.generation && t.pr.open {
+			t.pr.legs[t.from].later = false
 			l.move(t.pr, t.from)
 		}
 	}
 }
+
+// touchTime is how exact the order of idle pairs is.
+func (p *Proxy) touchTime() time.Duration { return min(time.Second, p.IdleTimeout/8) }
 
 // pairList is a list of pairs in the order of their touched.
 type pairList struct{ first, last *pair }

@@ -40,7 +40,8 @@ type pair struct {
 type leg struct {
 	fd       int
 	readable bool   // there may be octets to read
-	ending   bool   // the kernel has said something of its end: a short read does not mean that there is no more
+	ending   bool   // a short read does not mean that there is no more: an end or an urgent mark may have cut it
+	later    bool   // it is to be read from again in its turn
 	ended    bool   // it has sent all it will
 	shut     bool   // and so has the other side to it
 	broken   bool   // nothing can be sent to it any more
@@ -71,6 +72,9 @@ func (l *loop) begin(r *route, fd int, client netip.AddrPort) {
 		pr.servers, err = r.serversFor(client, func() (netip.AddrPort, error) { return originalServer(fd) })
 	}
 	if err != nil {
+		if len(pr.servers) > 0 {
+			pr.server = pr.servers[0]
+		}
 		l.unreachable(pr, err)
 		return
 	}
@@ -135,7 +139,6 @@ func (l *loop) unreachable(pr *pair, cause error) {
 	pr.pump = pr.route.begin(pr.client, pr.server, pr.begin)
 	pr.route.refuse(pr.pump, pr.route.named(pr.server), cause)
 	pr.pump = nil
-	resetOnClose(pr.legs[wire.FromClient].fd)
 	l.end(pr, inspect.EndRefused)
 }
 
@@ -150,6 +153,11 @@ func (l *loop) connect(pr *pair) {
 		l.nextServer(pr, err)
 		return
 	}
+	client := pr.legs[wire.FromClient].fd
+	if l.p.ours.has(pr.client, func() (netip.AddrPort, error) { return originalServer(client) }) {
+		l.unreachable(pr, errCircle) // the hop before has said only now that it is one
+		return
+	}
 	pr.connected = true
 	l.connecting.remove(pr)
 	pr.last = time.Now()
@@ -157,9 +165,9 @@ func (l *loop) connect(pr *pair) {
 	l.relaying.push(pr)
 	pr.pump = pr.route.begin(pr.client, pr.server, pr.begin)
 	pr.outgoing = ownAddress(g.fd)
-	l.p.ours.add(pr.outgoing, pr.server)
+	l.p.ours.add(pr.outgoing, peerAddress(g.fd))
 	if l.p.SendProxy != 0 {
-		l.hold(g, pr.route.header(pr.client, ownAddress(pr.legs[wire.FromClient].fd)))
+		l.hold(g, pr.route.header(pr.client, ownAddress(client)))
 		l.flush(pr, wire.FromServer)
 	}
 	for _, from := range []wire.Direction{wire.FromServer, wire.FromClient} {
@@ -172,7 +180,7 @@ func (l *loop) connect(pr *pair) {
 // event goes on with one side.
 func (l *loop) event(pr *pair, side wire.Direction, events uint32) {
 	g := &pr.legs[side]
-	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR|unix.EPOLLPRI) != 0 {
 		g.ending = true
 	}
 	if events&unix.EPOLLIN != 0 || g.ending {
@@ -193,8 +201,7 @@ func (l *loop) event(pr *pair, side wire.Direction, events uint32) {
 			l.connect(pr)
 		}
 	case events&(unix.EPOLLHUP|unix.EPOLLERR) != 0: // the client has given up
-		pr.pump = pr.route.begin(pr.client, pr.server, pr.begin)
-		l.end(pr, inspect.EndReset)
+		l.reset(pr)
 	}
 }
 
@@ -232,7 +239,10 @@ func (l *loop) move(pr *pair, from wire.Direction) {
 			return
 		}
 	}
-	l.later = append(l.later, turn{pr, pr.generation, from})
+	if !src.later {
+		src.later = true
+		l.later = append(l.later, turn{pr, pr.generation, from})
+	}
 }
 
 // pass writes n octets of the loop's block, and shows them.
@@ -263,7 +273,16 @@ func (l *loop) pass(pr *pair, from wire.Direction, n int) {
 func (l *loop) hold(g *leg, data []byte) {
 	g.room = getBlock(len(data))
 	g.out = g.room.data[:copy(g.room.data, data)]
-	l.p.unsent.Add(int64(len(g.out)))
+	l.p.unsent.Add(int64(len(g.room.data)))
+}
+
+// release gives back what hold has taken.
+func (l *loop) release(g *leg) {
+	if g.room != nil {
+		l.p.unsent.Add(int64(-len(g.room.data)))
+		putBlock(g.room)
+		g.room = nil
+	}
 }
 
 // flush writes what a leg has not taken yet; then the other side may send on.
@@ -276,13 +295,11 @@ func (l *loop) flush(pr *pair, to wire.Direction) {
 		}
 		return
 	}
-	l.p.unsent.Add(int64(-n))
 	l.touch(pr, time.Now())
 	if g.out = g.out[n:]; len(g.out) > 0 {
 		return
 	}
-	putBlock(g.room)
-	g.room = nil
+	l.release(g)
 	if pr.legs[to.Reverse()].ended {
 		l.shut(pr, to)
 	} else {
@@ -295,7 +312,7 @@ func (l *loop) flush(pr *pair, to wire.Direction) {
 func (l *loop) lastWords(pr *pair, from wire.Direction) {
 	g := &pr.legs[from]
 	g.readable, g.ending = true, true
-	if g.ended {
+	if g.ended || pr.legs[from.Reverse()].broken {
 		l.reset(pr)
 		return
 	}
@@ -326,14 +343,14 @@ func (l *loop) shut(pr *pair, to wire.Direction) {
 
 // reset ends a pair of which one side was reset: so is the other.
 func (l *loop) reset(pr *pair) {
-	for _, g := range pr.legs {
-		resetOnClose(g.fd)
-	}
 	l.end(pr, inspect.EndReset)
 }
 
-// end closes both connections.
+// end closes both connections: in order if both sides have ended, else so that none of them can take it for its end.
 func (l *loop) end(pr *pair, how inspect.End) {
+	if pr.pump == nil && how != inspect.EndRefused {
+		pr.pump = pr.route.begin(pr.client, pr.server, pr.begin)
+	}
 	if pr.connected {
 		l.relaying.remove(pr)
 		l.p.ours.remove(pr.outgoing)
@@ -343,12 +360,12 @@ func (l *loop) end(pr *pair, how inspect.End) {
 	for i := range pr.legs {
 		g := &pr.legs[i]
 		if g.fd >= 0 {
+			if how != inspect.EndClosed {
+				resetOnClose(g.fd)
+			}
 			_ = unix.Close(g.fd)
 		}
-		if g.room != nil {
-			l.p.unsent.Add(int64(-len(g.out)))
-			putBlock(g.room)
-		}
+		l.release(g)
 		*g = leg{}
 	}
 	l.slots[pr.slot] = nil
@@ -364,7 +381,7 @@ func (l *loop) end(pr *pair, how inspect.End) {
 // touch notes that the pair is not idle.
 func (l *loop) touch(pr *pair, now time.Time) {
 	pr.last = now
-	if now.Sub(pr.touched) >= touchTime {
+	if now.Sub(pr.touched) >= l.p.touchTime() {
 		l.relaying.remove(pr)
 		pr.touched = now
 		l.relaying.push(pr)

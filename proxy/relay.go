@@ -49,7 +49,7 @@ func (p *Proxy) accept(r *route) {
 			return
 		case err != nil:
 			p.Warn("accept", "a connection has to wait: "+err.Error())
-			p.await(func() bool { return true })
+			p.pause()
 			continue
 		}
 		p.begun()
@@ -64,13 +64,18 @@ func (p *Proxy) accept(r *route) {
 func (p *Proxy) await(ready func() bool) bool {
 	for !ready() {
 		p.Warn("full", "as many connections are open as may be; more have to wait (--max-connections)")
-		select {
-		case <-time.After(acceptPause):
-		case <-p.aborting.Done():
+		if p.pause(); p.aborting.Err() != nil {
 			return false
 		}
 	}
 	return true
+}
+
+func (p *Proxy) pause() {
+	select {
+	case <-time.After(acceptPause):
+	case <-p.aborting.Done():
+	}
 }
 
 const acceptPause = 50 * time.Millisecond
@@ -97,7 +102,7 @@ func (c *call) run() {
 // connect connects to the server.
 func (c *call) connect() bool {
 	p := c.r.p
-	servers, err := c.r.serversFor(c.client, func() (netip.AddrPort, error) { return originalOf(c.under[wire.FromClient]) })
+	servers, err := c.r.serversFor(c.client, c.original)
 	dialer := net.Dialer{Timeout: p.ConnectTimeout, KeepAlive: -1}
 	dialer.SetMultipathTCP(false)
 	if p.Transparent {
@@ -110,6 +115,11 @@ func (c *call) connect() bool {
 			network, address = "unix", path
 		}
 		conn, e := dialer.DialContext(p.aborting, network, address)
+		if e == nil && p.ours.has(c.client, c.original) {
+			_ = conn.Close()
+			err = errCircle // the hop before has said only now that it is one
+			break
+		}
 		if e == nil {
 			c.connected(conn.(end))
 			return true
@@ -122,11 +132,16 @@ func (c *call) connect() bool {
 		c.server = servers[0]
 	}
 	c.pump = c.r.begin(c.client, c.server, c.begin)
-	c.r.refuse(c.pump, c.r.named(c.server), cause(err))
-	c.pump = nil
-	c.breakOff(inspect.EndRefused)
+	if p.aborting.Err() == nil {
+		c.r.refuse(c.pump, c.r.named(c.server), cause(err))
+		c.pump = nil
+	}
+	c.breakOff(inspect.EndAborted)
 	return false
 }
+
+// original finds out where the client wanted to go.
+func (c *call) original() (netip.AddrPort, error) { return originalOf(c.under[wire.FromClient]) }
 
 // cause leaves out of a network error what the message around it says already.
 func cause(err error) error {
@@ -142,7 +157,7 @@ func (c *call) connected(server end) {
 	c.under[wire.FromServer] = server
 	c.ends = c.under
 	c.mu.Unlock()
-	c.r.p.ours.add(addressOf(server.LocalAddr()), c.server)
+	c.r.p.ours.add(addressOf(server.LocalAddr()), addressOf(server.RemoteAddr()))
 	c.pump = c.r.begin(c.client, c.server, c.begin)
 	if c.r.p.SendProxy != 0 {
 		own := addressOf(c.ends[wire.FromClient].LocalAddr())
@@ -152,7 +167,11 @@ func (c *call) connected(server end) {
 
 // close ends both connections, and the record.
 func (c *call) close() {
-	if !c.over {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	over := c.over
+	c.over = true
+	if !over {
 		for _, e := range c.ends {
 			if e != nil {
 				_ = e.Close() // TLS says that it ends
@@ -196,6 +215,9 @@ func (c *call) relay() {
 	both.Go(func() { c.move(wire.FromServer) })
 	c.move(wire.FromClient)
 	both.Wait()
+	if c.broken.Load() {
+		c.breakOff(inspect.EndReset)
+	}
 }
 
 // move relays one direction: read, show, write.

@@ -37,6 +37,9 @@ func ParseRoute(s string, r Route, port int) (Route, error) {
 		return r, fmt.Errorf("%q is no route; write LISTEN=UPSTREAM, as in :%d=mail.example.net:%d", s, port, port)
 	}
 	r.Listen, r.Upstream = listen, upstream
+	if listen == unixPrefix || upstream == unixPrefix {
+		return r, fmt.Errorf("%q names no path; write unix:/run/mail.sock", s)
+	}
 	if !strings.HasPrefix(listen, unixPrefix) && !isSystemd(listen) {
 		if err := checkAddress(listen, true); err != nil {
 			return r, fmt.Errorf("%q: %w", s, err)
