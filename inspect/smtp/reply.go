@@ -122,13 +122,21 @@ func (r *reply) text() []byte {
 	return text
 }
 
-// endServerLine takes the line whose end did not come for a whole one.
+// endServerLine takes the line whose end did not come for a whole one, as the client did, which has gone on.
 func (p *Parser) endServerLine() {
 	l := p.server.Pending()
 	if len(l.Data) > 0 && p.mode != opaque {
 		l.Bare = false
 		p.server.Reset()
 		p.replyLine(l)
+	}
+}
+
+// dropServerLine shows the line whose end never came. It is no reply: no client acts upon it (RFC 5321 section 4.2).
+func (p *Parser) dropServerLine() {
+	if l := p.server.Pending(); len(l.Data) > 0 && p.mode != opaque {
+		p.emit(&wire.Noise{Time: p.now, Dir: wire.FromServer, Line: p.scrub.Scrub(l.Data)})
+		p.server.Reset()
 	}
 }
 

@@ -94,11 +94,11 @@ func (p *Parser) Feed(c wire.Chunk, emit func(wire.Event)) {
 	p.answer.Command, p.answer.Lines, p.answer.Text = nil, nil, nil
 }
 
-// Close implements wire.Parser. A line that the server did not end counts, one that the client did not end does not: a
-// server acts upon whole lines only, so that one is shown and waits for nothing.
+// Close implements wire.Parser. A line that was not ended is shown and counts for nothing: both sides act upon whole lines
+// only.
 func (p *Parser) Close(t time.Time, emit func(wire.Event)) {
 	p.emit, p.now = emit, t
-	p.endServerLine()
+	p.dropServerLine()
 	for p.mode == inDoubt || p.mode == held {
 		if p.mode == held {
 			p.guess()
