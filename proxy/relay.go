@@ -261,8 +261,7 @@ func (c *call) move(from wire.Direction) {
 // pass shows octets and writes them. It says false when they cannot be written any more; what that side said last is
 // still read, by the other goroutine, before the call is broken off.
 func (c *call) pass(from wire.Direction, data []byte) bool {
-	c.pump.Show(from, time.Now(), data)
-	c.r.p.counts.relayed[from].Add(int64(len(data)))
+	c.show(from, data)
 	to := c.ends[from.Reverse()]
 	_ = to.SetWriteDeadline(time.Now().Add(c.r.p.IdleTimeout))
 	_, err := to.Write(data)
@@ -277,6 +276,12 @@ func (c *call) pass(from wire.Direction, data []byte) bool {
 		_ = to.SetReadDeadline(time.Now().Add(lastWordsTime))
 	}
 	return false
+}
+
+// show lets the session see octets, and counts them: also those that are not passed on.
+func (c *call) show(from wire.Direction, data []byte) {
+	c.pump.Show(from, time.Now(), data)
+	c.r.p.counts.relayed[from].Add(int64(len(data)))
 }
 
 const lastWordsTime = 5 * time.Second // for what a side said before it broke the connection

@@ -201,7 +201,7 @@ func (u *upgrade) grant(answer, behind []byte) verdict {
 	client, err := c.tlsToClient()
 	if err != nil {
 		if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-			c.pump.Show(wire.FromClient, time.Now(), header.RecordHeader[:])
+			c.show(wire.FromClient, header.RecordHeader[:])
 		}
 		c.clientTLSFailed(err)
 		c.breakOff(inspect.EndAborted)
@@ -216,10 +216,10 @@ func (u *upgrade) talksOn() bool { return waiting(u.c.ends[wire.FromClient]) }
 
 // injected ends a conversation in which plain text was put where only TLS may be (CVE-2011-0411).
 func (u *upgrade) injected(answer []byte) {
-	c, now := u.c, time.Now()
-	c.pump.Show(wire.FromClient, now, u.behind)
-	c.pump.Show(wire.FromServer, now, answer)
-	c.pump.Tell(now, func(s *inspect.Session, t time.Time) {
+	c := u.c
+	c.show(wire.FromClient, u.behind)
+	c.show(wire.FromServer, answer)
+	c.pump.Tell(time.Now(), func(s *inspect.Session, t time.Time) {
 		if len(u.behind) == 0 {
 			s.Anomaly(wire.STARTTLSInject, t)
 		}

@@ -87,17 +87,23 @@ func runProxy(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	options.Recorder = kept
+	watch, err := startMonitor(c, rare, kept)
+	if err != nil {
+		return errors.Join(err, kept.Close())
+	}
+	defer watch.stop()
+	options.Recorder = watch.recorder(kept)
 	p, err := proxy.Listen(c.Context, options)
 	if err != nil {
 		return errors.Join(err, kept.Close())
 	}
 	warnOpenRelay(log, &options)
 	log.WithFields(logrus.Fields{"routes": strings.Join(routeNames(&options), " "), "data": c.String("data")}).Info("relaying")
+	watch.listening(p)
 	notify("READY=1")
 	// The loops need a processor each at once when something comes, also while inspectors and the disk are busy.
 	runtime.GOMAXPROCS(2*runtime.NumCPU() + 2)
-	again, stop := onceMore(c.Context, func() { notify("STOPPING=1") })
+	again, stop := onceMore(c.Context, func() { notify("STOPPING=1"); watch.draining() })
 	defer stop()
 	err = p.Serve(c.Context, again)
 	err = errors.Join(err, kept.Close())

@@ -1,0 +1,121 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mailwire/mailwire/inspect/record"
+)
+
+// relaying is a running mailwire proxy.
+type relaying struct {
+	t    *testing.T
+	dir  string
+	log  *output
+	stop func() recorded
+}
+
+// relay starts mailwire proxy with args; stop ends it and reads what it recorded.
+func relay(t *testing.T, args ...string) *relaying {
+	t.Helper()
+	r := &relaying{t: t, dir: t.TempDir(), log: &output{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, append([]string{"mailwire", "proxy", "--data", r.dir, "--drain-timeout", "1s"}, args...), strings.NewReader(""), r.log, r.log)
+	}()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		select {
+		case status := <-ended:
+			if status != 0 {
+				t.Errorf("status %d: %s", status, r.log)
+			}
+		case <-time.After(patience):
+			t.Error("the proxy does not end")
+		}
+	})
+	t.Cleanup(stop)
+	r.stop = func() recorded { stop(); return recordedIn(t, r.dir) }
+	await(t, "the proxy", func() bool {
+		if len(ended) > 0 {
+			t.Fatalf("the proxy does not begin: %s", r.log)
+		}
+		return strings.Contains(r.log.String(), "relaying")
+	})
+	return r
+}
+
+// recordedIn reads a data directory.
+func recordedIn(t *testing.T, dir string) recorded {
+	t.Helper()
+	var got recorded
+	for name, data := range files(t, dir) {
+		got.all = append(got.all, data...)
+		for line := range strings.Lines(data) {
+			switch base := filepath.Base(name); {
+			case strings.HasPrefix(base, "sessions-"):
+				var s record.Session
+				unmarshal(t, line, &s)
+				got.sessions = append(got.sessions, s)
+			case strings.HasPrefix(base, "messages-"):
+				var m record.Message
+				unmarshal(t, line, &m)
+				got.messages = append(got.messages, m)
+			}
+		}
+	}
+	slices.SortFunc(got.sessions, func(a, b record.Session) int { return a.Begin.Compare(b.Begin.Time) })
+	slices.SortFunc(got.messages, func(a, b record.Message) int { return a.Begin.Compare(b.Begin.Time) })
+	return got
+}
+
+// client runs a mail program, which has to succeed.
+func client(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := tryClient(t, name, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// tryClient is client for one that may be refused.
+func tryClient(t *testing.T, name string, args ...string) (string, error) {
+	t.Helper()
+	need(t, name)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir(), "LC_ALL=C")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// output is what a program says, read while it runs.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
