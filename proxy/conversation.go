@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mailwire/mailwire/inspect"
@@ -79,4 +81,10 @@ func (r *route) refuse(u *Pump, server string, cause error) {
 		s.Note(t, "the server %s could not be reached: %v", server, cause)
 	})
 	u.End(now, inspect.EndRefused)
+}
+
+// isUsedUp says whether something failed for want of what will be there again.
+func isUsedUp(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOBUFS) ||
+		errors.Is(err, syscall.ENOMEM) || errors.Is(err, syscall.EAGAIN)
 }

@@ -3,12 +3,14 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -37,7 +39,8 @@ func tcpAddr(a netip.AddrPort) net.Addr {
 
 const (
 	headerTime   = 5 * time.Second
-	maxHeader    = 536 // octets; version 1 has at most 107
+	maxHeader    = 536 // octets
+	maxHeader1   = 107 // of version 1
 	headerPrefix = "PROXY "
 	headerMagic  = "\r\n\r\n\x00\r\nQUIT\n" // of version 2
 )
@@ -49,31 +52,91 @@ func (c *call) readHeader() bool {
 	if len(p.AcceptProxy) == 0 {
 		return true
 	}
-	if c.stranger = !slices.ContainsFunc(p.AcceptProxy, func(net netip.Prefix) bool { return net.Contains(c.client.Addr()) }); c.stranger {
+	if c.stranger = !slices.ContainsFunc(p.AcceptProxy, func(net netip.Prefix) bool { return net.Contains(c.client.Addr().WithZone("")) }); c.stranger {
 		return true
 	}
 	client := c.under[wire.FromClient]
 	_ = client.SetReadDeadline(time.Now().Add(headerTime))
-	h, err := proxyproto.Read(bufio.NewReaderSize(io.LimitReader(octetReader{client}, maxHeader), maxHeader))
+	text, err := takeHeader(client)
+	var h *proxyproto.Header
+	if err == nil {
+		h, err = proxyproto.Read(bufio.NewReader(bytes.NewReader(text)))
+	}
+	_ = client.SetReadDeadline(time.Time{})
 	if err != nil {
 		c.badHeader(fmt.Errorf("a PROXY header was expected: %w", err))
 		return false
 	}
 	source, ok := h.SourceAddr.(*net.TCPAddr)
 	if h.Command == proxyproto.PROXY && ok { // not LOCAL, and not UNKNOWN
-		c.client = addressOf(source)
+		c.client, c.own = addressOf(source), addressOf(h.DestinationAddr)
 	}
 	return true
 }
 
-// octetReader reads octet by octet, so that nothing behind a header is taken.
-type octetReader struct{ io.Reader }
+// takeHeader reads a header, however it is cut, and nothing behind it.
+func takeHeader(from io.Reader) ([]byte, error) {
+	const v2Length = 16 // of what every header of version 2 has
+	text := make([]byte, 0, maxHeader)
+	need := func(n int) error {
+		if n > maxHeader {
+			return errTooLong
+		}
+		_, err := io.ReadFull(from, text[len(text):n])
+		text = text[:n]
+		return err
+	}
+	prefix := headerPrefix
+	for n := 1; ; n++ {
+		if err := need(n); err != nil {
+			return nil, err
+		}
+		if n == 1 && text[0] == headerMagic[0] {
+			prefix = headerMagic
+		}
+		switch {
+		case n <= len(prefix) && text[n-1] != prefix[n-1]:
+			return nil, errNoHeader
+		case n < len(prefix):
+		case prefix == headerPrefix && text[n-1] == '\n':
+			return text, nil
+		case prefix == headerPrefix && n == maxHeader1:
+			return nil, errTooLong
+		case prefix == headerMagic && n == v2Length:
+			err := need(v2Length + int(binary.BigEndian.Uint16(text[v2Length-2:])))
+			return text, err
+		}
+	}
+}
 
-func (r octetReader) Read(p []byte) (int, error) { return r.Reader.Read(p[:min(1, len(p))]) }
+var (
+	errNoHeader = errors.New("what came is none")
+	errTooLong  = errors.New("it is too long")
+)
 
 // strangersHeader says whether a client that is not believed begins with a PROXY header.
 func strangersHeader(data []byte) bool {
 	return bytes.HasPrefix(data, []byte(headerPrefix)) || bytes.HasPrefix(data, []byte(headerMagic))
+}
+
+// stranded returns the octets with which a stranger has begun, once they are known not to be the beginning of a header,
+// which ends the call.
+func (c *call) stranded(data []byte, last bool) []byte {
+	c.first = append(c.first, data...)
+	if !last && mayBeHeader(c.first) {
+		return nil
+	}
+	c.stranger = false
+	if strangersHeader(c.first) {
+		c.badHeader(errStranger)
+		return nil
+	}
+	return c.first
+}
+
+func mayBeHeader(data []byte) bool {
+	return len(data) < len(headerPrefix) && strings.HasPrefix(headerPrefix, string(data)) ||
+		len(data) < len(headerMagic) && strings.HasPrefix(headerMagic, string(data))
 }
 
 // badHeader ends a call whose client said wrongly, or had no right to say, who it is.

@@ -50,6 +50,8 @@ type loop struct {
 	relaying   pairList // the longest idle first
 	later      []turn   // who has more to read, after the others had their turn
 	spare      []turn
+	retries    []turn // who waits to connect to the server
+	retry      time.Time
 	block      *block // the next read goes there
 }
 
@@ -254,7 +256,7 @@ func (l *loop) accept(from *loopListener) {
 			l.begin(from.route, fd, client)
 		case err == unix.EAGAIN:
 			return
-		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE), errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+		case isUsedUp(err):
 			l.p.Warn("accept", "a connection has to wait: "+err.Error())
 			l.acceptNoMore()
 			return
@@ -304,6 +306,9 @@ func (l *loop) next() (due time.Time) {
 	if !l.accepting && !l.draining.Load() {
 		sooner(l.resume)
 	}
+	if len(l.retries) > 0 {
+		sooner(l.retry)
+	}
 	if pr := l.connecting.first; pr != nil {
 		sooner(pr.touched.Add(l.p.ConnectTimeout))
 	}
@@ -313,8 +318,18 @@ func (l *loop) next() (due time.Time) {
 	return due
 }
 
-// expire ends what has waited for too long.
+// expire ends what has waited for too long, and tries again what can be.
 func (l *loop) expire(now time.Time) {
+	if len(l.retries) > 0 && !now.Before(l.retry) {
+		l.retry = now.Add(pauseTime)
+		waiting := l.retries
+		l.retries = nil
+		for _, t := range waiting {
+			if t.pr.generation == t.generation && t.pr.open {
+				l.tryServer(t.pr)
+			}
+		}
+	}
 	for pr := l.connecting.first; pr != nil && now.Sub(pr.touched) >= l.p.ConnectTimeout; pr = l.connecting.first {
 		l.nextServer(pr, unix.ETIMEDOUT)
 	}

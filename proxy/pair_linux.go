@@ -84,24 +84,35 @@ func (l *loop) begin(r *route, fd int, client netip.AddrPort) {
 // nextServer tries the next address of the server; cause says why the one before did not do.
 func (l *loop) nextServer(pr *pair, cause error) {
 	g := &pr.legs[wire.FromServer]
-	for {
-		if g.fd >= 0 {
-			_ = unix.Close(g.fd)
-			g.fd = -1
-		}
-		if len(pr.servers) == 0 {
-			l.unreachable(pr, cause)
-			return
-		}
-		pr.server, pr.servers = pr.servers[0], pr.servers[1:]
-		l.connecting.remove(pr)
-		pr.touched = time.Now()
-		l.connecting.push(pr)
-		if g.fd, cause = l.dial(pr); cause != nil {
-			continue
-		}
-		if cause = l.watch(g.fd, interest, pr.slot*2+int32(wire.FromServer), pr.generation); cause == nil {
-			return
+	if g.fd >= 0 {
+		_ = unix.Close(g.fd)
+		g.fd = -1
+	}
+	if len(pr.servers) == 0 {
+		l.unreachable(pr, cause)
+		return
+	}
+	pr.server, pr.servers = pr.servers[0], pr.servers[1:]
+	l.connecting.remove(pr)
+	pr.touched = time.Now()
+	l.connecting.push(pr)
+	l.tryServer(pr)
+}
+
+// tryServer begins a connection to the server. Where that needs what is used up just now, a descriptor or the room in a
+// unix socket's backlog, it is tried again until the connect timeout ends the pair.
+func (l *loop) tryServer(pr *pair) {
+	fd, err := l.dial(pr)
+	switch {
+	case isUsedUp(err):
+		l.p.Warn("connect", "a connection to the server has to wait: "+err.Error())
+		l.retries = append(l.retries, turn{pr: pr, generation: pr.generation})
+	case err != nil:
+		l.nextServer(pr, err)
+	default:
+		pr.legs[wire.FromServer].fd = fd
+		if err := l.watch(fd, interest, pr.slot*2+int32(wire.FromServer), pr.generation); err != nil {
+			l.nextServer(pr, err)
 		}
 	}
 }

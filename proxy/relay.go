@@ -26,13 +26,15 @@ type call struct {
 	pump    *Pump
 	ends    [2]end // by the direction of what they send: sockets, or the TLS connections in them
 	client  netip.AddrPort
+	own     netip.AddrPort // that a PROXY header says the client has connected to
 	server  netip.AddrPort
 	begin   time.Time
 	last    atomic.Int64 // time of the last octet, in nanoseconds since begin
 	broken  atomic.Bool  // one side takes nothing more
 	upgrade *upgrade     // nil where no STARTTLS or STLS is ours to see to
 
-	stranger bool // the client must not begin with a PROXY header
+	stranger bool   // the client must not begin with a PROXY header
+	first    []byte // what may become one
 
 	mu    sync.Mutex // guards what follows
 	under [2]end     // the sockets
@@ -115,6 +117,11 @@ func (c *call) connect() bool {
 			network, address = "unix", path
 		}
 		conn, e := dialer.DialContext(p.aborting, network, address)
+		for begin := time.Now(); isUsedUp(e) && time.Since(begin) < p.ConnectTimeout && p.aborting.Err() == nil; {
+			p.Warn("connect", "a connection to the server has to wait: "+e.Error())
+			p.pause()
+			conn, e = dialer.DialContext(p.aborting, network, address)
+		}
 		if e == nil && p.ours.has(c.client, c.original) {
 			_ = conn.Close()
 			err = errCircle // the hop before has said only now that it is one
@@ -160,8 +167,10 @@ func (c *call) connected(server end) {
 	c.r.p.ours.add(addressOf(server.LocalAddr()), addressOf(server.RemoteAddr()))
 	c.pump = c.r.begin(c.client, c.server, c.begin)
 	if c.r.p.SendProxy != 0 {
-		own := addressOf(c.ends[wire.FromClient].LocalAddr())
-		_, _ = server.Write(c.r.header(c.client, own)) // if it fails, so will what follows
+		if !c.own.IsValid() {
+			c.own = addressOf(c.ends[wire.FromClient].LocalAddr())
+		}
+		_, _ = server.Write(c.r.header(c.client, c.own)) // if it fails, so will what follows
 	}
 }
 
@@ -231,13 +240,11 @@ func (c *call) move(from wire.Direction) {
 		data, err := r.read(c.ends[from])
 		if len(data) > 0 {
 			c.touch()
-			if from == wire.FromClient && c.stranger {
-				c.stranger = false
-				if strangersHeader(data) {
-					c.badHeader(errStranger)
-					return
-				}
-			}
+		}
+		if from == wire.FromClient && c.stranger {
+			data = c.stranded(data, err != nil)
+		}
+		if len(data) > 0 {
 			if c.upgrade != nil && !c.upgrade.pass(from, data) || c.upgrade == nil && !c.pass(from, data) {
 				return
 			}
@@ -247,6 +254,10 @@ func (c *call) move(from wire.Direction) {
 		case err == io.EOF && !c.broken.Load():
 			c.pump.HalfClose(from, time.Now())
 			_ = c.ends[from.Reverse()].CloseWrite() // the other direction tells if it is broken
+			return
+		case errors.Is(err, errTruncated) && !c.broken.Load():
+			c.pump.HalfClose(from, time.Now())
+			_ = c.under[from.Reverse()].CloseWrite() // the end of the socket only: TLS is cut off for the other side too
 			return
 		case isTimeout(err) && !c.broken.Load():
 			c.breakOff(inspect.EndTimeout)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -119,7 +120,7 @@ func (c *call) tlsToServer() (*tls.Conn, error) {
 			name = host
 		}
 	}
-	conn := tls.Client(c.ends[wire.FromServer], &tls.Config{
+	conn := tls.Client(strictEnd{c.ends[wire.FromServer]}, &tls.Config{
 		ServerName: strings.Trim(name, "[]"), RootCAs: t.authorities, InsecureSkipVerify: t.Insecure, MinVersion: tls.VersionTLS10,
 	})
 	return conn, c.handshake(conn)
@@ -128,7 +129,7 @@ func (c *call) tlsToServer() (*tls.Conn, error) {
 // tlsToClient begins TLS with the client.
 func (c *call) tlsToClient() (*tls.Conn, error) {
 	t := c.r.p.Terminate
-	conn := tls.Server(c.ends[wire.FromClient], &tls.Config{
+	conn := tls.Server(strictEnd{c.ends[wire.FromClient]}, &tls.Config{
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return t.certificate.Load(), nil },
 		MinVersion:     tls.VersionTLS10,
 	})
@@ -165,4 +166,18 @@ func (c *call) serverTLSFailed(err error) {
 
 func (c *call) clientTLSFailed(err error) {
 	c.pump.Tell(time.Now(), func(s *inspect.Session, t time.Time) { s.Note(t, "TLS with the client failed: %v", err) })
+}
+
+// strictEnd is the socket below a TLS connection. crypto/tls takes the end of the octets at a record's boundary for the
+// end of the dialogue; here only close_notify is (RFC 8446 section 6.1).
+type strictEnd struct{ net.Conn }
+
+var errTruncated = errors.New("the connection ended, but TLS did not")
+
+func (e strictEnd) Read(p []byte) (int, error) {
+	n, err := e.Conn.Read(p)
+	if err == io.EOF {
+		err = errTruncated
+	}
+	return n, err
 }

@@ -24,11 +24,15 @@ type upgrade struct {
 
 	mu     sync.Mutex // both directions use what follows
 	parser wire.Parser
-	asked  bool   // the client waits for the answer
+	asked  int    // number of the command whose answer the client waits for, 0 if it waits for none
 	behind []byte // what it sent behind the command
 	found  verdict
-	over   bool // TLS has begun
+	whole  bool   // the parser has just had a whole reply
+	over   bool   // TLS has begun
+	kept   []byte // of the reply that the client waits for, which has not come whole
 }
+
+const maxKept = 64 << 10 // octets of kept; an answer to STARTTLS is no longer than that
 
 // verdict is what became of a STARTTLS.
 type verdict uint8
@@ -50,11 +54,18 @@ func newUpgrade(c *call) *upgrade {
 
 // pass takes what one side has sent; it says false when no more is to be read from it.
 func (u *upgrade) pass(from wire.Direction, data []byte) bool {
+	if u.done() {
+		return u.c.pass(from, data)
+	}
 	if from == wire.FromServer {
 		return u.fromServer(data)
 	}
 	for len(data) > 0 {
 		n, waits := u.client(data)
+		if n < 0 {
+			u.injected(nil) // TLS is guessed to have begun
+			return false
+		}
 		if !u.c.pass(wire.FromClient, data[:n]) {
 			return false
 		}
@@ -71,6 +82,13 @@ func (u *upgrade) pass(from wire.Direction, data []byte) bool {
 	return true
 }
 
+// done says whether there is nothing to look for any more.
+func (u *upgrade) done() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.over
+}
+
 // client looks through the client's octets and returns how many go to the server at once: all, or those up to a STARTTLS.
 func (u *upgrade) client(data []byte) (n int, waits bool) {
 	u.mu.Lock()
@@ -80,7 +98,10 @@ func (u *upgrade) client(data []byte) (n int, waits bool) {
 	}
 	for n < len(data) {
 		n += u.feed(wire.FromClient, data[n:])
-		if u.asked {
+		if u.found == failed {
+			return -1, false
+		}
+		if u.asked > 0 {
 			u.behind = bytes.Clone(data[n:])
 			return n, true
 		}
@@ -94,7 +115,7 @@ func (u *upgrade) feed(from wire.Direction, data []byte) int {
 	if n == 0 {
 		n = len(data)
 	}
-	u.found = undecided
+	u.found, u.whole = undecided, false
 	u.parser.Feed(wire.Chunk{Dir: from, Time: time.Now(), Data: data[:n]}, u.event)
 	return n
 }
@@ -102,17 +123,28 @@ func (u *upgrade) feed(from wire.Direction, data []byte) int {
 func (u *upgrade) event(e wire.Event) {
 	switch e := e.(type) {
 	case *wire.Command:
-		u.asked = u.asked || isStartTLS(e.Verb)
+		if isStartTLS(e.Verb) && !e.Held {
+			u.asked = e.N
+		}
+	case *wire.Upgrade:
+		if e.How == u.how { // it is guessed to have begun, without us
+			u.found = failed
+		}
 	case *wire.Reply:
+		u.whole = true
 		switch {
+		case e.Code == 220 && e.To > 0 && e.To != u.asked: // STARTTLS to the server, whatever it is to us
+			u.found = failed
 		case !isStartTLS(e.Verb):
-		case !u.asked: // what was behind the command has gone to the server already
+		case e.OK && e.To != u.asked: // what was behind the command has gone to the server already
 			u.found = failed
 		case e.OK:
 			u.found = granted
-		default:
+		case e.To == u.asked:
 			u.found = refused
 		}
+	case *wire.Body: // of a mail that goes before the answer
+		u.whole = true
 	}
 }
 
@@ -120,8 +152,10 @@ func isStartTLS(verb string) bool { return verb == "STARTTLS" || verb == "STLS" 
 
 // fromServer passes on what the server says, up to its answer to a STARTTLS.
 func (u *upgrade) fromServer(data []byte) bool {
+	parsed := len(u.kept)
+	data, u.kept = append(u.kept, data...), nil
 	for len(data) > 0 {
-		begin, end, found := u.server(data)
+		begin, end, found := u.server(data, parsed)
 		if begin > 0 && !u.c.pass(wire.FromServer, data[:begin]) {
 			return u.decide(failed)
 		}
@@ -137,8 +171,14 @@ func (u *upgrade) fromServer(data []byte) bool {
 				return u.decide(failed)
 			}
 			u.goOn()
+		case undecided:
+			if len(answer) <= maxKept {
+				u.kept = answer
+			} else if !u.c.pass(wire.FromServer, answer) { // it is no answer to STARTTLS
+				return u.decide(failed)
+			}
 		}
-		data = rest
+		data, parsed = rest, 0
 	}
 	return true
 }
@@ -147,26 +187,28 @@ func (u *upgrade) fromServer(data []byte) bool {
 func (u *upgrade) goOn() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.asked, u.behind = false, nil
+	u.asked, u.behind = 0, nil
 	u.verdict <- refused
 }
 
-// server looks through the server's octets: what is before begin goes to the client as it is, and what is between begin
-// and end is the answer to a STARTTLS, if found says so.
-func (u *upgrade) server(data []byte) (begin, end int, found verdict) {
+// server looks through the server's octets, of which the parser knows some: what is before begin goes to the client as
+// it is, and what is between begin and end is the answer to a STARTTLS, if found says so, or may become it.
+func (u *upgrade) server(data []byte, parsed int) (begin, end int, found verdict) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for end < len(data) {
+	for end = parsed; end < len(data); {
 		if u.over {
 			return len(data), len(data), undecided
 		}
-		begin = end
-		end += u.feed(wire.FromServer, data[begin:])
-		if u.found != undecided {
+		end += u.feed(wire.FromServer, data[end:])
+		switch {
+		case u.found != undecided:
 			return begin, end, u.found
+		case u.whole || u.asked == 0:
+			begin = end
 		}
 	}
-	return end, end, undecided
+	return begin, end, undecided
 }
 
 // decide tells the client's goroutine what became of its STARTTLS.
@@ -193,6 +235,10 @@ func (u *upgrade) grant(answer, behind []byte) verdict {
 	if err != nil {
 		c.serverTLSFailed(err)
 		u.sayNo()
+		return failed
+	}
+	if u.talksOn() {
+		u.injected(answer)
 		return failed
 	}
 	if !c.pass(wire.FromServer, answer) {

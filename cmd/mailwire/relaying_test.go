@@ -47,7 +47,7 @@ func relay(t *testing.T, args ...string) *relaying {
 	})
 	t.Cleanup(stop)
 	r.stop = func() recorded { stop(); return recordedIn(t, r.dir) }
-	await(t, "the proxy", func() bool {
+	waitFor(t, "the proxy", func() bool {
 		if len(ended) > 0 {
 			t.Fatalf("the proxy does not begin: %s", r.log)
 		}

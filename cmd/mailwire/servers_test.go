@@ -132,8 +132,8 @@ func (s *servers) daemon(name string, args ...string) {
 	})
 }
 
-// await waits until ready.
-func await(t *testing.T, what string, ready func() bool) {
+// waitFor waits until ready.
+func waitFor(t *testing.T, what string, ready func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ready(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -144,7 +144,7 @@ func await(t *testing.T, what string, ready func() bool) {
 
 func (s *servers) awaitService(name string) {
 	s.t.Helper()
-	await(s.t, name, func() bool { return listening(s.t, s.at[name]) })
+	waitFor(s.t, name, func() bool { return listening(s.t, s.at[name]) })
 }
 
 // listening says whether somebody listens at an address of IPv4, without disturbing him.
@@ -319,7 +319,7 @@ userdb {
 `, s.dir, listeners))
 	s.daemon("dovecot", "-F", "-c", filepath.Join(s.dir, "dovecot/conf"))
 	s.awaitService("pop3")
-	await(s.t, "Dovecot", func() bool {
+	waitFor(s.t, "Dovecot", func() bool {
 		_, err := os.Stat(filepath.Join(s.dir, "dovecot/auth"))
 		return err == nil
 	})

@@ -55,12 +55,12 @@ func sendClients(s *servers) []mailClient {
 	}
 	msmtp := func(starttls string) func(*testing.T, *servers, string) {
 		return func(t *testing.T, s *servers, port string) {
+			need(t, "msmtp")
 			client(t, "sh", "-c", `exec msmtp "$@" <`+lf, "-", "--host=localhost", "--port="+port, "--tls=on", "--tls-starttls="+starttls,
 				"--tls-trust-file="+ca, "--auth=plain", "--user=alice", "--passwordeval=echo "+password, "--from=a@example.org", "--domain=client.example.org",
 				"alice@example.net")
 		}
 	}
-	need(s.t, "swaks", "curl", "msmtp")
 	return []mailClient{
 		{"swaks --tls", false, "", swaks("--tls", "-a", "PLAIN")},
 		{"swaks --tls LOGIN", false, "TLS 1.2", swaks("--tls", "-a", "LOGIN", "--tls-protocol", "tlsv1_2")},
@@ -101,7 +101,6 @@ func fetchClients(s *servers) []mailClient {
 				"--passwordeval=echo "+password, "--keep=on", "--delivery=mbox,"+filepath.Join(t.TempDir(), "mbox"), "--uidls-file="+filepath.Join(t.TempDir(), "uidls"))
 		}
 	}
-	need(s.t, "curl", "fetchmail", "mpop")
 	return []mailClient{
 		{"curl --ssl-reqd", false, "", curl("pop3")},
 		{"curl --ssl-reqd TLS 1.2", false, "TLS 1.2", curl("pop3", "--tls-max", "1.2")},

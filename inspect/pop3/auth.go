@@ -96,7 +96,9 @@ func (p *Parser) release(m mode) {
 	buf := p.hold
 	p.hold = nil
 	p.mode = m
+	p.late++
 	p.clientOctets(buf)
+	p.late--
 }
 
 // guess goes on without the reply to AUTH or STLS: it is taken to have succeeded, unless what follows is a command.

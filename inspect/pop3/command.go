@@ -51,7 +51,7 @@ func (p *Parser) commandLine(l wire.Line) {
 	}
 	p.settleTurn()
 	p.commands++
-	ev := wire.Command{Time: p.now, N: p.commands, Verb: verb, Arg: arg, Line: l.Data, Cut: l.Cut}
+	ev := wire.Command{Time: p.now, N: p.commands, Verb: verb, Arg: arg, Line: l.Data, Cut: l.Cut, Held: p.late > 0}
 	switch verb {
 	case "PASS": // RFC 1939 section 7: the argument is all of the rest, blanks too
 		_, secret, _ := bytes.Cut(l.Data, []byte(" "))

@@ -53,6 +53,7 @@ type Parser struct {
 	waiting    wire.Pipeline
 	commands   int
 	replies    int
+	late       int    // what is parsed was held before
 	hold       []byte // client octets, until the reply to command holdN
 	holdN      int
 	stls       bool // that command is STLS, else AUTH

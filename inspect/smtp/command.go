@@ -41,7 +41,7 @@ func (p *Parser) commandLine(l wire.Line) {
 	}
 	p.settleTurn()
 	p.commands++
-	p.command = wire.Command{Time: p.now, N: p.commands, Verb: verb, Arg: arg, Line: l.Data, Cut: l.Cut}
+	p.command = wire.Command{Time: p.now, N: p.commands, Verb: verb, Arg: arg, Line: l.Data, Cut: l.Cut, Held: p.late > 0}
 	switch {
 	case verb == "AUTH":
 		p.beginAuth(arg)

@@ -138,7 +138,9 @@ func (p *Parser) decide(ended bool) {
 		p.mail.settled = true
 		p.mail.dots.Decline(p.bodyOctets)
 	}
+	p.late++
 	for _, c := range chunks {
 		p.Feed(c, p.emit)
 	}
+	p.late--
 }

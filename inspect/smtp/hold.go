@@ -42,7 +42,9 @@ func (p *Parser) release(m mode) {
 	buf := p.hold.buf
 	p.hold.buf = nil
 	p.mode = m
+	p.late++
 	p.clientOctets(buf)
+	p.late--
 }
 
 // settle goes on after the reply to the command that holds.

@@ -45,6 +45,7 @@ type Parser struct {
 	accepted int // recipients of the transaction whose replies are being read
 	ends     int // replies still to come to the end of data that is being replied to
 
+	late     int // what is parsed was held before
 	hold     holding
 	mail     mail
 	doubt    *doubt // only in mode inDoubt

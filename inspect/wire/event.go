@@ -12,6 +12,7 @@ type Command struct {
 	Time time.Time
 	N    int
 	Verb string // in upper case; AUTH for a response within an AUTH exchange
+	Held bool   // it was held until a reply said that it is a command: more may have been sent behind it
 	Arg  []byte // what follows the verb and its space; secrets are "***"
 	Line []byte // the line as sent, without its line end; secrets are "***"
 	Cut  int64  // octets of the line beyond MaxLine, not in Line
