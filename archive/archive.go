@@ -6,6 +6,11 @@
 // appends the batch of all journals to the logs, in the order of the packets that caused the lines, so that the files
 // do not depend on how the work was shared out.
 //
+// In live mode journals never wait for a disk, be it slow, full or frozen: what is for the disk joins their batch, and
+// only Commit (and Close) touches it. Mails are stored in groups, which share what an fsync costs. What waits is bounded:
+// a mail that finds spoolMemory used up is given up, and its record says so; a line that finds lineMemory used up is
+// lost and counted.
+//
 // The day of a file is the day, in its own location, of the time that the line carries: a line of dialogue, a login
 // and a secret that of the event; a session that of its begin; all that is said of a mail (its record, its line, its
 // Maildir) that of the mail's begin.
@@ -13,7 +18,8 @@
 // A session whose record is in the file of its day when it is first heard of is not written again, nor is a message
 // whose record is there. Since a mail is in its place before its record is written, and a session's record comes last
 // of all that is said of it, a run that was killed can be repeated: it adds what was missing. Only lines of dialogue and
-// logins of sessions that were not finished are then there twice.
+// logins of sessions that were not finished are then there twice. In live mode, where nothing happens again, nothing is
+// looked up or remembered.
 //
 // A file that cannot be written never stops a run: the record says that its mail was not stored, Stats counts it, and
 // Options.Warn hears of it once a minute.
@@ -91,7 +97,7 @@ type Options struct {
 	Flat    bool             // one Maildir folder for all days
 	Fsync   bool             // a mail is on the disk before its record is written
 	Secrets bool             // keep what Secret says
-	Live    bool             // journals never touch the disk: Commit does all of it; nobody reads the same conversation twice, so nothing is looked up or remembered
+	Live    bool             // journals never touch the disk: Commit does all of it; and nothing is looked up, since nothing happens twice
 	PID     int              // of this process, for the log lines
 	Warn    func(msg string) // the program's log; called at most once a cause and minute, by any goroutine; nil: no one listens
 
@@ -105,16 +111,20 @@ type Archive struct {
 	disk    disk
 	lock    lock
 	warner  warner
-	known   known
+	known   *known // nil in live mode
 	mails   maildir
-	spooled atomic.Int64 // octets of memory that unfinished mails hold
+	buffers buffers
+	lines   atomic.Int64 // octets of lineMemory that are used
 	counts  counts
+
+	warnings sync.WaitGroup // those that are being said, in live mode
 
 	mu       sync.Mutex // guards journals
 	journals []*Journal
 
 	committing sync.Mutex // guards what follows: one Commit at a time
 	logs       daylogs
+	group      group // of live mode
 	cursors    []cursor
 	outs       []out
 }
@@ -130,9 +140,15 @@ func Open(o Options) (*Archive, error) {
 		return nil, fmt.Errorf("the data directory %s cannot be found: %w", o.Dir, err)
 	}
 	a := &Archive{options: o, dir: dir, disk: o.disk, warner: warner{say: o.Warn}}
+	if o.Live && o.Warn != nil {
+		a.warner.say = func(msg string) { a.warnings.Go(func() { o.Warn(msg) }) } // nor does a journal wait for the program's log
+	}
 	a.mails = maildir{disk: o.disk, root: filepath.Join(dir, "mail"), fsync: o.Fsync, made: map[string]bool{}}
 	a.logs = daylogs{a: a, open: map[logKey]*daylog{}}
-	a.known = known{a: a, seed: maphash.MakeSeed(), days: map[day]*knownDay{}}
+	a.group = group{a: a, max: maxGroup}
+	if !o.Live {
+		a.known = &known{a: a, seed: maphash.MakeSeed(), days: map[day]*knownDay{}}
+	}
 	if err := a.prepare(); err != nil {
 		_ = a.lock.Close()
 		return nil, fmt.Errorf("the data directory %s cannot be written: %w", dir, err)
@@ -182,6 +198,7 @@ func (a *Archive) Close() error {
 		errs = append(errs, a.write(batches))
 	}
 	errs = append(errs, a.logs.close(), a.lock.Close())
+	a.warnings.Wait()
 	return errors.Join(errs...)
 }
 
@@ -197,6 +214,8 @@ type Stats struct {
 	DuplicateMessages int64 // messages whose record, or whose session's, was there already
 	LinesLost         int64 // lines of any log or record file that could not be written
 	Errors            int64 // file operations that failed and lost something
+	MailsWaiting      int64 // octets of memory that hold mails which are unfinished or, in live mode, not written yet
+	LinesWaiting      int64 // octets of memory that hold what else is not written yet, in live mode
 }
 
 type counts struct {
@@ -211,6 +230,7 @@ func (a *Archive) Stats() Stats {
 		Stored: c.stored.Load(), NotStored: c.notStored.Load(),
 		Duplicates: c.duplicates.Load(), DuplicateMessages: c.duplicateMessages.Load(),
 		LinesLost: c.linesLost.Load(), Errors: c.errors.Load(),
+		MailsWaiting: a.buffers.lent.Load(), LinesWaiting: a.lines.Load(),
 	}
 }
 

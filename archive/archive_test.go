@@ -365,7 +365,8 @@ func sameTree(t *testing.T, what string, got, want map[string]string) {
 	}
 }
 
-// TestOrder: the files do not depend on the number of journals, nor on the batches; and reading twice writes once.
+// TestOrder: the files do not depend on the number of journals, nor on the batches, nor on who writes them; and reading
+// twice writes once.
 func TestOrder(t *testing.T) {
 	var want map[string]string
 	for _, c := range []struct{ journals, perBatch int }{{1, 1 << 20}, {1, 100}, {2, 57}, {16, 200}, {3, 1}} {
@@ -385,6 +386,14 @@ func TestOrder(t *testing.T) {
 		sameTree(t, what, got, want)
 		if st := a.Stats(); st.Sessions != 120 || st.Messages != 120 || st.Stored != 120 || st.Logins != 120 || st.Errors+st.LinesLost+st.Duplicates+st.NotStored != 0 {
 			t.Errorf("%s: %+v", what, st)
+		}
+
+		live := t.TempDir()
+		a = mustOpen(t, Options{Dir: live, Keep: All, Live: true, Fsync: c.journals == 2})
+		play(t, a, makeTraffic(120, 1), c.journals, c.perBatch)
+		sameTree(t, what+", live", tree(t, live), want)
+		if st := a.Stats(); st != (Stats{Sessions: 120, Messages: 120, Stored: 120, Logins: 120}) {
+			t.Errorf("%s, live: %+v", what, st)
 		}
 
 		a = mustOpen(t, Options{Dir: dir, Keep: All})

@@ -13,7 +13,13 @@ func BenchmarkSmallMail(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		o    Options
-	}{{"plain", Options{Keep: All}}, {"fsync", Options{Keep: All, Fsync: true}}, {"none", Options{}}} {
+	}{
+		{"plain", Options{Keep: All}},
+		{"fsync", Options{Keep: All, Fsync: true}},
+		{"none", Options{}},
+		{"live", Options{Keep: All, Live: true}},
+		{"live fsync", Options{Keep: All, Live: true, Fsync: true}},
+	} {
 		b.Run(c.name, func(b *testing.B) {
 			c.o.Dir = b.TempDir()
 			a := mustOpen(b, c.o)

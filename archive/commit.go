@@ -1,59 +1,16 @@
 package archive
 
-import (
-	"errors"
-)
+import "errors"
 
 const (
 	writeOctets = 1 << 20 // octets that are gathered for one write
 	maxOuts     = 8       // files gathered for at a time; a batch rarely has lines of more than two days
 )
 
-// batch is what a journal was told between two cuts, ready to be written.
-type batch [logKinds]stream
-
-// stream is what of a batch goes to one kind of file.
-type stream struct {
-	data    []byte // whole lines
-	entries []entry
-}
-
-// entry is a run of lines with one stamp, for one file. It begins where the one before it ends.
-type entry struct {
-	stamp int64
-	day   day
-	end   int // in data
-}
-
-// begin returns the stream to which the next lines are appended, by end.
-func (b *batch) begin(kind logKind, of day, stamp int64) *stream {
-	st := &b[kind]
-	if n := len(st.entries); n == 0 || st.entries[n-1].stamp != stamp || st.entries[n-1].day != of {
-		st.entries = append(st.entries, entry{stamp: stamp, day: of})
-	}
-	return st
-}
-
-// end takes the stream's data with the new lines.
-func (st *stream) end(data []byte) {
-	st.data = data
-	st.entries[len(st.entries)-1].end = len(data)
-}
-
-// reset makes a batch empty; it is false if it is too large to be kept.
-func (b *batch) reset() bool {
-	for i := range b {
-		if cap(b[i].data) > maxBatchBytes {
-			return false
-		}
-		b[i].data, b[i].entries = b[i].data[:0], b[i].entries[:0]
-	}
-	return true
-}
-
 // Commit appends the oldest batch that every journal has cut to the files; if there is none it does nothing. Lines are
-// in the order of their stamps, and lines with one stamp in the order of the journals. The error is the first of
-// each kind of file that could not be written; it is counted and said already.
+// in the order of their stamps, and lines with one stamp in the order of the journals. In live mode it does before
+// what the batch has to do for mails. The error is the first of each kind of file that could not be written; it is
+// counted and said already.
 func (a *Archive) Commit() error {
 	a.committing.Lock()
 	defer a.committing.Unlock()
@@ -93,8 +50,15 @@ func (a *Archive) take(rest bool) []taken {
 	return all
 }
 
-// write appends the batches to the files and gives them back to their journals.
+// write does what the batches have to do for mails, appends their lines to the files and gives them back.
 func (a *Archive) write(batches []taken) error {
+	for _, t := range batches {
+		for i, op := range t.ops {
+			op()
+			t.ops[i] = nil // its record is of no use any more
+		}
+	}
+	a.group.settle()
 	a.logs.batch++
 	var errs []error
 	for kind := range logKinds {
@@ -103,6 +67,7 @@ func (a *Archive) write(batches []taken) error {
 		}
 	}
 	for _, t := range batches {
+		a.lines.Add(-t.octets)
 		if !t.reset() {
 			continue
 		}
@@ -118,8 +83,24 @@ func (a *Archive) write(batches []taken) error {
 // cursor is how far a journal's stream has been merged.
 type cursor struct {
 	*stream
-	next  int // entry
-	begin int // of that entry's lines
+	entry, block int    // the next ones
+	rest         []byte // of the block before
+}
+
+// lines returns the next entry and its lines, and goes on to the one after it.
+func (c *cursor) lines() (entry, []byte) {
+	if len(c.rest) == 0 {
+		c.rest = c.data
+		if c.block < len(c.full) {
+			c.rest = c.full[c.block]
+			c.block++
+		}
+	}
+	e := c.entries[c.entry]
+	c.entry++
+	lines := c.rest[:e.octets]
+	c.rest = c.rest[e.octets:]
+	return e, lines
 }
 
 // out gathers lines for one file.
@@ -132,26 +113,25 @@ type out struct {
 func (a *Archive) merge(kind logKind, batches []taken) error {
 	cursors := a.cursors[:0]
 	for _, t := range batches {
-		if st := &t.batch[kind]; len(st.entries) > 0 {
+		if st := &t.streams[kind]; len(st.entries) > 0 {
 			cursors = append(cursors, cursor{stream: st})
 		}
 	}
 	a.cursors = cursors
 	var err error
 	for len(cursors) > 0 {
-		first, stamp := 0, cursors[0].entries[cursors[0].next].stamp
+		first, stamp := 0, cursors[0].entries[cursors[0].entry].stamp
 		for i := 1; i < len(cursors); i++ {
-			if s := cursors[i].entries[cursors[i].next].stamp; s < stamp {
+			if s := cursors[i].entries[cursors[i].entry].stamp; s < stamp {
 				first, stamp = i, s
 			}
 		}
 		c := &cursors[first]
-		e := c.entries[c.next]
-		if e := a.gather(logKey{kind, e.day}, c.data[c.begin:e.end]); err == nil {
+		e, lines := c.lines()
+		if e := a.gather(logKey{kind, e.day}, lines); err == nil {
 			err = e
 		}
-		c.next, c.begin = c.next+1, e.end
-		if c.next == len(c.entries) {
+		if c.entry == len(c.entries) {
 			cursors = append(cursors[:first], cursors[first+1:]...)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,10 +73,10 @@ func octetsOfCrash(id string) string {
 
 const crashSessions = 1000
 
-// crashRun tells an archive many sessions, two at a time.
-func crashRun(a *Archive) error {
+// crashRun tells an archive so many sessions, twenty at a time.
+func crashRun(a *Archive, first, sessions int) error {
 	j := a.journal()
-	for i := range crashSessions {
+	for i := first; i < first+sessions; i++ {
 		s := sample(i, at(i))
 		j.Line(s, record.Line{Time: s.Begin, Kind: record.Note, Text: []byte("connected")})
 		m := sampleMail(s, 1)
@@ -101,14 +102,75 @@ func TestMain(m *testing.M) {
 	if dir == "" {
 		os.Exit(m.Run())
 	}
-	a, err := Open(Options{Dir: dir, Keep: All, PID: os.Getpid()})
+	o := Options{Dir: dir, Keep: All, PID: os.Getpid()}
+	first, err := strconv.Atoi(os.Getenv("MAILWIRE_TEST_LIVE"))
 	if err == nil {
-		err = crashRun(a)
+		o.Live, o.Fsync = true, true
+	}
+	a, err := Open(o)
+	if err == nil {
+		err = crashRun(a, first, crashSessions)
 	}
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
+}
+
+// killed starts a process that writes to dir, and kills it at a random moment, later in later rounds. What it leaves
+// must be true. It returns false if the process had the time to finish.
+func killed(t *testing.T, dir string, round int, env ...string) bool {
+	t.Helper()
+	c := exec.Command(os.Args[0])
+	c.Env = append(append(os.Environ(), "MAILWIRE_TEST_CRASH="+dir), env...)
+	var out strings.Builder
+	c.Stdout, c.Stderr = &out, &out
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Duration(5+rand.IntN(20+10*round)) * time.Millisecond)
+	_ = c.Process.Kill()
+	err := c.Wait()
+	if err != nil && c.ProcessState.Exited() {
+		t.Fatal(out.String())
+	}
+	// A torn line is allowed until the next start; so cut it off here before the truth is asked for.
+	names, _ := filepath.Glob(filepath.Join(dir, "logs", "*"))
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if whole := strings.LastIndexByte(string(data), '\n') + 1; whole < len(data) {
+			t.Logf("a torn line in %s", name)
+			_ = os.Truncate(name, int64(whole))
+		}
+	}
+	checkTruth(t, fmt.Sprintf("killed in round %d", round), dir, octetsOfCrash)
+	return err != nil
+}
+
+// TestKillLive kills what writes live, and puts each mail on the disk. Each round has sessions of its own.
+func TestKillLive(t *testing.T) {
+	rounds := 12
+	if testing.Short() {
+		rounds = 3
+	}
+	dir := t.TempDir()
+	for round := range rounds {
+		killed(t, dir, 3*round, "MAILWIRE_TEST_LIVE="+strconv.Itoa(round*crashSessions))
+	}
+	if err := crashRun(mustOpen(t, Options{Dir: dir, Keep: All, Live: true}), rounds*crashSessions, 20); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(dir, "mail/tmp")); len(left) > 0 {
+		t.Errorf("tmp has %d files", len(left))
+	}
+	_, messages, notStored := checkTruth(t, "at last", dir, octetsOfCrash)
+	if messages < 20 || notStored != 0 {
+		t.Errorf("%d messages, %d without their mail", messages, notStored)
+	}
+	t.Logf("%d messages", messages)
 }
 
 // TestKill kills a writing process at random moments, on one data directory (F3). What it leaves is true, and a
@@ -119,44 +181,15 @@ func TestKill(t *testing.T) {
 		rounds = 3
 	}
 	dir := t.TempDir()
-	killed := 0
-	for round := range rounds {
-		c := exec.Command(os.Args[0])
-		c.Env = append(os.Environ(), "MAILWIRE_TEST_CRASH="+dir)
-		var out strings.Builder
-		c.Stdout, c.Stderr = &out, &out
-		if err := c.Start(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Duration(5+rand.IntN(20+10*round)) * time.Millisecond)
-		_ = c.Process.Kill()
-		if err := c.Wait(); err == nil {
-			break // it had the time to finish
-		} else if c.ProcessState.Exited() {
-			t.Fatal(out.String())
-		}
-		killed++
-		// A torn line is allowed until the next start; so cut it off here before the truth is asked for.
-		names, _ := filepath.Glob(filepath.Join(dir, "logs", "*"))
-		for _, name := range names {
-			data, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if whole := strings.LastIndexByte(string(data), '\n') + 1; whole < len(data) {
-				t.Logf("a torn line in %s", name)
-				_ = os.Truncate(name, int64(whole))
-			}
-		}
-		checkTruth(t, fmt.Sprintf("killed %d times", killed), dir, octetsOfCrash)
+	kills := 0
+	for kills < rounds && killed(t, dir, kills) {
+		kills++
 	}
 	// What a kill in the middle of a write and of a mail leaves, without waiting for the luck to see it.
 	torn := filepath.Join(dir, "logs/messages-2026-11-22.jsonl")
 	stale := filepath.Join(dir, "mail/tmp", tmpPrefix+"1.1.1")
 	foreign := filepath.Join(dir, "mail/tmp", "1795313045.of.someone.else")
-	if err := os.MkdirAll(filepath.Dir(torn), dirMode); err != nil {
-		t.Fatal(err)
-	}
+	mustClose(t, mustOpen(t, Options{Dir: dir, Keep: All})) // makes what no process had the time to make
 	f, err := os.OpenFile(torn, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -170,12 +203,14 @@ func TestKill(t *testing.T) {
 	}
 	a := mustOpen(t, Options{Dir: dir, Keep: All})
 	other := mustOpen(t, Options{Dir: dir, Keep: All}) // does not sweep: a is at work
-	if err := crashRun(a); err != nil {
+	// Some sessions are new, even if no process was killed.
+	const all = crashSessions + 20
+	if err := crashRun(a, 0, all); err != nil {
 		t.Fatal(err)
 	}
 	mustClose(t, other)
 	_, messages, notStored := checkTruth(t, "completed", dir, octetsOfCrash)
-	if messages != crashSessions || notStored != 0 {
+	if messages != all || notStored != 0 {
 		t.Errorf("%d messages, %d without their mail", messages, notStored)
 	}
 	if _, err := os.Stat(stale); err == nil {
@@ -184,7 +219,7 @@ func TestKill(t *testing.T) {
 	if left, _ := os.ReadDir(filepath.Join(dir, "mail/tmp")); len(left) != 1 || left[0].Name() != filepath.Base(foreign) {
 		t.Errorf("tmp has %d files", len(left))
 	}
-	t.Logf("killed %d times", killed)
+	t.Logf("killed %d times", kills)
 }
 
 // TestSweepAlone: what a living process writes is not swept.

@@ -17,14 +17,19 @@ const (
 // disk is what the archive asks of the file system; tests break it, one operation at a time.
 type disk interface {
 	OpenFile(name string, flag int, perm fs.FileMode) (file, error)
-	OpenWriter(name string, flag int) (writer, error) // to write a mail; never follows a symbolic link
-	OpenUnnamed(dir string) (unnamed, error)          // a file without a name; errors.ErrUnsupported where there is no such thing
+	OpenWriter(name string, flag int) (mailFile, error) // never follows a symbolic link
+	OpenUnnamed(dir string) (unnamed, error)            // a file without a name; errors.ErrUnsupported where there is no such thing
 	Lstat(name string) (fs.FileInfo, error)
 	Mkdir(name string, perm fs.FileMode) error
 	Chmod(name string, perm fs.FileMode) error
 	Rename(from, to string) error
 	Remove(name string) error
 	ReadDir(name string) ([]fs.DirEntry, error)
+}
+
+type writer interface {
+	io.WriteCloser
+	Sync() error
 }
 
 type file interface {
@@ -37,14 +42,15 @@ type file interface {
 	Chmod(perm fs.FileMode) error
 }
 
-type writer interface {
-	io.WriteCloser
-	Sync() error
+// mailFile is a file that a mail is written to.
+type mailFile interface {
+	writer
+	StartSync() error // begins what Sync waits for; after an error Sync does not tell it again
 }
 
 // unnamed is a file that is in no directory until Link gives it a name there; closed before, it is gone.
 type unnamed interface {
-	writer
+	mailFile
 	Link(name string) error
 }
 

@@ -40,3 +40,13 @@ func (f unnamedFile) Link(name string) error {
 	}
 	return &os.LinkError{Op: "link", Old: from, New: name, Err: err}
 }
+
+// startSync has the system write the file's octets. Where it cannot be told to, fsync will do all of it.
+func startSync(fd int) error {
+	err := unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	switch err {
+	case unix.ENOSYS, unix.EPERM, unix.EINVAL, unix.ESPIPE:
+		return nil
+	}
+	return err
+}

@@ -5,3 +5,5 @@ package archive
 import "errors"
 
 func (osDisk) OpenUnnamed(string) (unnamed, error) { return nil, errors.ErrUnsupported }
+
+func startSync(int) error { return nil }

@@ -14,7 +14,7 @@ const noFollow = syscall.O_NOFOLLOW
 
 // OpenWriter and Rename do with one system call what os does with six and two: most of the time that a small mail takes
 // is system calls.
-func (osDisk) OpenWriter(name string, flag int) (writer, error) {
+func (osDisk) OpenWriter(name string, flag int) (mailFile, error) {
 	for {
 		fd, err := syscall.Open(name, flag|syscall.O_WRONLY|syscall.O_CLOEXEC|noFollow, uint32(fileMode))
 		if err == nil {
@@ -62,6 +62,14 @@ func (d descriptor) Sync() error {
 	for {
 		if err := syscall.Fsync(int(d)); err != syscall.EINTR {
 			return os.NewSyscallError("fsync", err)
+		}
+	}
+}
+
+func (d descriptor) StartSync() error {
+	for {
+		if err := startSync(int(d)); err != syscall.EINTR {
+			return os.NewSyscallError("sync_file_range", err)
 		}
 	}
 }

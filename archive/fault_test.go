@@ -5,194 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
+	"sync/atomic"
 	"testing"
 
 	"github.com/mailwire/mailwire/inspect/record"
 )
-
-// faultyDisk is the real file system, but that the operations from fail to until (excluded) fail. A write that fails
-// has written half, a close that fails has closed.
-type faultyDisk struct {
-	osDisk
-	mu          sync.Mutex
-	done        int
-	fail, until int
-	failed      []string
-}
-
-func (d *faultyDisk) op(what string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.done++
-	if d.done >= d.fail && d.done < d.until {
-		d.failed = append(d.failed, what)
-		return &fs.PathError{Op: what, Path: "/x", Err: syscall.ENOSPC}
-	}
-	return nil
-}
-
-func (d *faultyDisk) OpenFile(name string, flag int, perm fs.FileMode) (file, error) {
-	if err := d.op("open " + name); err != nil {
-		return nil, err
-	}
-	f, err := d.osDisk.OpenFile(name, flag, perm)
-	if err != nil {
-		return nil, err
-	}
-	return &faultyFile{file: f, d: d, name: name}, nil
-}
-
-func (d *faultyDisk) OpenWriter(name string, flag int) (writer, error) {
-	if err := d.op("open " + name); err != nil {
-		return nil, err
-	}
-	w, err := d.osDisk.OpenWriter(name, flag)
-	if err != nil {
-		return nil, err
-	}
-	return &faultyWriter{writer: w, d: d, name: name}, nil
-}
-
-func (d *faultyDisk) OpenUnnamed(dir string) (unnamed, error) {
-	if err := d.op("open unnamed in " + dir); err != nil {
-		return nil, err
-	}
-	f, err := d.osDisk.OpenUnnamed(dir)
-	if err != nil {
-		return nil, err
-	}
-	return &faultyUnnamed{faultyWriter{writer: f, d: d, name: dir}, f}, nil
-}
-
-type faultyUnnamed struct {
-	faultyWriter
-	f unnamed
-}
-
-func (u *faultyUnnamed) Link(name string) error {
-	if err := u.d.op("link " + name); err != nil {
-		return err
-	}
-	return u.f.Link(name)
-}
-
-func (d *faultyDisk) Lstat(name string) (fs.FileInfo, error) {
-	if err := d.op("lstat " + name); err != nil {
-		return nil, err
-	}
-	return d.osDisk.Lstat(name)
-}
-
-func (d *faultyDisk) Mkdir(name string, perm fs.FileMode) error {
-	if err := d.op("mkdir " + name); err != nil {
-		return err
-	}
-	return d.osDisk.Mkdir(name, perm)
-}
-
-func (d *faultyDisk) Chmod(name string, perm fs.FileMode) error {
-	if err := d.op("chmod " + name); err != nil {
-		return err
-	}
-	return d.osDisk.Chmod(name, perm)
-}
-
-func (d *faultyDisk) Rename(from, to string) error {
-	if err := d.op("rename " + from); err != nil {
-		return err
-	}
-	return d.osDisk.Rename(from, to)
-}
-
-func (d *faultyDisk) Remove(name string) error {
-	if err := d.op("remove " + name); err != nil {
-		return err
-	}
-	return d.osDisk.Remove(name)
-}
-
-func (d *faultyDisk) ReadDir(name string) ([]fs.DirEntry, error) {
-	if err := d.op("readdir " + name); err != nil {
-		return nil, err
-	}
-	return d.osDisk.ReadDir(name)
-}
-
-type faultyWriter struct {
-	writer
-	d    *faultyDisk
-	name string
-}
-
-func (w *faultyWriter) Write(p []byte) (int, error) { return faultyWrite(w.d, w.writer, w.name, p) }
-func (w *faultyWriter) Sync() error                 { return errors.Join(w.d.op("sync "+w.name), w.writer.Sync()) }
-
-func (w *faultyWriter) Close() error { return errors.Join(w.d.op("close "+w.name), w.writer.Close()) }
-
-func faultyWrite(d *faultyDisk, w writer, name string, p []byte) (int, error) {
-	if err := d.op("write " + name); err != nil {
-		n, _ := w.Write(p[:len(p)/2])
-		return n, err
-	}
-	return w.Write(p)
-}
-
-type faultyFile struct {
-	file
-	d    *faultyDisk
-	name string
-}
-
-func (f *faultyFile) Write(p []byte) (int, error) { return faultyWrite(f.d, f.file, f.name, p) }
-func (f *faultyFile) Sync() error                 { return errors.Join(f.d.op("sync "+f.name), f.file.Sync()) }
-
-func (f *faultyFile) Close() error { return errors.Join(f.d.op("close "+f.name), f.file.Close()) }
-
-func (f *faultyFile) Chmod(m fs.FileMode) error {
-	return errors.Join(f.d.op("fchmod "+f.name), f.file.Chmod(m))
-}
-
-func (f *faultyFile) Read(p []byte) (int, error) {
-	if err := f.d.op("read " + f.name); err != nil {
-		return 0, err
-	}
-	return f.file.Read(p)
-}
-
-func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
-	if err := f.d.op("pread " + f.name); err != nil {
-		return 0, err
-	}
-	return f.file.ReadAt(p, off)
-}
-
-func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
-	if err := f.d.op("pwrite " + f.name); err != nil {
-		n, _ := f.file.WriteAt(p[:len(p)/2], off)
-		return n, err
-	}
-	return f.file.WriteAt(p, off)
-}
-
-func (f *faultyFile) Stat() (fs.FileInfo, error) {
-	if err := f.d.op("stat " + f.name); err != nil {
-		return nil, err
-	}
-	return f.file.Stat()
-}
-
-func (f *faultyFile) Truncate(size int64) error {
-	if err := f.d.op("truncate " + f.name); err != nil {
-		return err
-	}
-	return f.file.Truncate(size)
-}
 
 var faultMails = []string{
 	"Subject: small\r\n\r\nx\r\n",
@@ -202,14 +22,17 @@ var faultMails = []string{
 	"Subject: last\r\n\r\n",
 }
 
-// faultRun tells a journal five sessions of two lines and a mail each, with a commit after each.
-func faultRun(a *Archive) {
+// faultRun tells a journal five sessions of two lines and a mail each, with a commit after so many of them.
+func faultRun(a *Archive, perBatch int) {
 	j := a.journal()
 	for i, octets := range faultMails {
 		s := sample(i, at(i))
 		j.Stamp(int64(i))
 		j.Line(s, record.Line{Time: s.Begin, Kind: record.Note, Text: []byte("connected")})
 		m := sampleMail(s, 1)
+		if i == 3 {
+			m.Outcome = record.Rejected
+		}
 		kept := j.OpenMail(m)
 		for p := octets; kept != nil && p != ""; p = p[min(len(p), 1400):] {
 			kept.Write([]byte(p[:min(len(p), 1400)]))
@@ -217,8 +40,10 @@ func faultRun(a *Archive) {
 		j.Message(m, kept)
 		j.Line(s, record.Line{Time: s.Begin, Kind: record.Note, Text: []byte("closed")})
 		j.Session(s)
-		j.Cut()
-		_ = a.Commit()
+		if (i+1)%perBatch == 0 {
+			j.Cut()
+			_ = a.Commit()
+		}
 	}
 	_ = a.Close()
 }
@@ -283,62 +108,112 @@ func octetsOfFault(id string) string { return faultMails[id[15]-'0'] }
 // TestEachOperationFails breaks each file operation of a run, once, and some of them and all that follow for a while
 // (F2, F1). Then nothing is wrong, what is missing is counted, and the run goes on.
 func TestEachOperationFails(t *testing.T) {
-	whole := &faultyDisk{}
-	dir := t.TempDir()
-	a := mustOpen(t, Options{Dir: dir, Keep: All, Fsync: true, disk: whole})
-	faultRun(a)
-	all, _, _ := checkTruth(t, "no fault", dir, octetsOfFault)
-	if want := 5 * 5; all != want {
-		t.Fatalf("%d lines, not %d", all, want)
-	}
-	for _, length := range []int{1, 3, 40} {
-		for n := 1; n <= whole.done; n++ {
-			if length > 1 && n%4 != 0 || testing.Short() && n%7 != 0 {
-				continue
-			}
+	for _, c := range []struct {
+		name     string
+		live     bool
+		perBatch int
+	}{{"file", false, 1}, {"live", true, 3}} {
+		t.Run(c.name, func(t *testing.T) {
+			whole := &faultyDisk{}
 			dir := t.TempDir()
-			d := &faultyDisk{fail: n, until: n + length}
-			what := func() string { return fmt.Sprintf("operations %d to %d: %s", n, n+length-1, d.failed) }
-			warned := 0
-			a, err := Open(Options{Dir: dir, Keep: All, Fsync: true, disk: d, Warn: func(string) { warned++ }})
-			if err != nil { // it was one of the first
-				if len(d.failed) == 0 || !strings.Contains(err.Error(), "cannot be written") {
-					t.Errorf("%s: %v", what(), err)
-				}
-				continue
+			a := mustOpen(t, Options{Dir: dir, Keep: All, Fsync: true, Live: c.live, disk: whole})
+			faultRun(a, c.perBatch)
+			if all, _, _ := checkTruth(t, "no fault", dir, octetsOfFault); all != faultLines {
+				t.Fatalf("%d lines, not %d", all, faultLines)
 			}
-			faultRun(a)
-			if d.done < d.until { // it never got better; then a torn line is left for the next start
-				repair := mustOpen(t, Options{Dir: dir})
-				for kind := range logKinds {
-					if _, err := repair.disk.Lstat(repair.path(kind.fileName(dayOf(at(0))))); err == nil {
-						_, _ = repair.logs.get(logKey{kind, dayOf(at(0))})
+			t.Logf("%d operations", whole.done)
+			for _, length := range []int{1, 3, 40} {
+				for n := 1; n <= whole.done; n++ {
+					if length > 1 && n%4 != 0 || testing.Short() && n%7 != 0 {
+						continue
 					}
+					checkFault(t, &faultyDisk{fail: n, until: n + length}, c.live, c.perBatch)
 				}
-				mustClose(t, repair)
 			}
-			lines, _, notStored := checkTruth(t, what(), dir, octetsOfFault)
-			st := a.Stats()
-			if lines+int(st.LinesLost) != all {
-				t.Errorf("%s: %d lines are there and %d counted as lost, of %d", what(), lines, st.LinesLost, all)
+		})
+	}
+}
+
+const faultLines = 5 * 5
+
+func checkFault(t *testing.T, d *faultyDisk, live bool, perBatch int) {
+	dir := t.TempDir()
+	what := func() string { return fmt.Sprintf("operations %d to %d: %s", d.fail, d.until-1, d.failed) }
+	var warned atomic.Int64
+	o := Options{Dir: dir, Keep: All, Fsync: true, Live: live, disk: d, Warn: func(string) { warned.Add(1) }}
+	a, err := Open(o)
+	if err != nil { // it was one of the first
+		if len(d.failed) == 0 || !strings.Contains(err.Error(), "cannot be written") {
+			t.Errorf("%s: %v", what(), err)
+		}
+		return
+	}
+	faultRun(a, perBatch)
+	if d.done < d.until { // it never got better; then a torn line is left for the next start
+		repair := mustOpen(t, Options{Dir: dir})
+		for kind := range logKinds {
+			if _, err := repair.disk.Lstat(repair.path(kind.fileName(dayOf(at(0))))); err == nil {
+				_, _ = repair.logs.get(logKey{kind, dayOf(at(0))})
 			}
-			if length == 1 && st.LinesLost > 0 {
-				t.Errorf("%s: one failure loses %d lines", what(), st.LinesLost)
-			}
-			if length == 1 && st.NotStored > 1 || st.LinesLost == 0 && notStored != int(st.NotStored) || st.Stored+st.NotStored != int64(len(faultMails)) {
-				t.Errorf("%s: %d mails are not stored, and %+v", what(), notStored, st)
-			}
-			if (st.Errors > 0) != (warned > 0) && st.NotStored+st.LinesLost > 0 {
-				t.Errorf("%s: %d warnings of %d errors", what(), warned, st.Errors)
-			}
-			again := mustOpen(t, Options{Dir: dir, Keep: All})
-			if left, _ := os.ReadDir(filepath.Join(dir, "mail/tmp")); len(left) > 0 {
-				t.Errorf("%s: tmp still has %s", what(), left[0].Name())
-			}
-			mustClose(t, again)
+		}
+		mustClose(t, repair)
+	}
+	lines, _, notStored := checkTruth(t, what(), dir, octetsOfFault)
+	st := a.Stats()
+	if lines+int(st.LinesLost) != faultLines {
+		t.Errorf("%s: %d lines are there and %d counted as lost, of %d", what(), lines, st.LinesLost, faultLines)
+	}
+	if d.until == d.fail+1 {
+		if st.LinesLost > 0 {
+			t.Errorf("%s: one failure loses %d lines", what(), st.LinesLost)
+		}
+		if least, most := faultVictims(d.failed[0], perBatch); st.NotStored < least || st.NotStored > most {
+			t.Errorf("%s: one failure loses %d mails, not %d to %d", what(), st.NotStored, least, most)
+		}
+		if files, _ := filepath.Glob(filepath.Join(dir, "mail/.*/new/*")); len(files) != int(st.Stored) {
+			t.Errorf("%s: %d files, and %+v", what(), len(files), st)
 		}
 	}
-	t.Logf("%d operations", whole.done)
+	if st.LinesLost == 0 && notStored != int(st.NotStored) || st.Stored+st.NotStored != int64(len(faultMails)) {
+		t.Errorf("%s: %d mails are not stored, and %+v", what(), notStored, st)
+	}
+	if (st.Errors > 0) != (warned.Load() > 0) && st.NotStored+st.LinesLost > 0 {
+		t.Errorf("%s: %d warnings of %d errors", what(), warned.Load(), st.Errors)
+	}
+	if st.MailsWaiting+st.LinesWaiting != 0 {
+		t.Errorf("%s: still waiting: %+v", what(), st)
+	}
+	again := mustOpen(t, Options{Dir: dir, Keep: All})
+	if left, _ := os.ReadDir(filepath.Join(dir, "mail/tmp")); len(left) > 0 {
+		t.Errorf("%s: tmp still has %s", what(), left[0].Name())
+	}
+	mustClose(t, again)
+}
+
+// TestNoUnnamed: where a file cannot be without a name, mails go by way of tmp.
+func TestNoUnnamed(t *testing.T) {
+	for _, live := range []bool{false, true} {
+		dir := t.TempDir()
+		a := mustOpen(t, Options{Dir: dir, Keep: All, Fsync: true, Live: live, disk: &faultyDisk{named: true}})
+		faultRun(a, 3)
+		lines, _, notStored := checkTruth(t, "by way of tmp", dir, octetsOfFault)
+		if st := a.Stats(); lines != faultLines || notStored != 0 || st.Stored != int64(len(faultMails)) {
+			t.Errorf("live %v: %d lines, %d mails are not stored, %+v", live, lines, notStored, st)
+		}
+	}
+}
+
+// faultVictims returns how many mails a failed operation costs: at most one, but where the names of several are put on the
+// disk together; and at least one where something is not known to be on the disk.
+func faultVictims(failed string, perBatch int) (least, most int64) {
+	op, name, _ := strings.Cut(failed, " ")
+	if op == "sync" || op == "start" {
+		least = 1
+	}
+	if (op == "sync" || op == "open") && strings.HasPrefix(name, "/") && strings.HasSuffix(name, "/.2026-11-22/new") {
+		return 1, int64(perBatch)
+	}
+	return least, 1
 }
 
 // TestTornLine: only the last line, and only if it has no end, is cut off; and it does not count as known.
@@ -403,9 +278,14 @@ func TestKilledBeforeSession(t *testing.T) {
 
 // TestMoved: logs that are renamed, removed, replaced by links, or whose directory goes, while the archive is open (F8).
 func TestMoved(t *testing.T) {
+	t.Run("file", func(t *testing.T) { testMoved(t, false) })
+	t.Run("live", func(t *testing.T) { testMoved(t, true) })
+}
+
+func testMoved(t *testing.T, live bool) {
 	dir := t.TempDir()
-	var warned []string
-	a := mustOpen(t, Options{Dir: dir, Keep: All, Warn: func(msg string) { warned = append(warned, msg) }})
+	heard := make(chan string, 100)
+	a := mustOpen(t, Options{Dir: dir, Keep: All, Live: live, Warn: func(msg string) { heard <- msg }})
 	j := a.journal()
 	s := sample(1, at(0))
 	name := filepath.Join(dir, "logs/smtp-sessions-2026-11-22.log")
@@ -447,7 +327,7 @@ func TestMoved(t *testing.T) {
 		t.Errorf("a symbolic link gives %v", err)
 	}
 	expect(target)
-	if len(warned) != 1 || !strings.Contains(warned[0], "logs/smtp-sessions-2026-11-22.log") || !strings.Contains(warned[0], "symbolic link") {
+	if warned := <-heard; len(heard) != 0 || !strings.Contains(warned, "logs/smtp-sessions-2026-11-22.log") || !strings.Contains(warned, "symbolic link") {
 		t.Errorf("%q", warned)
 	}
 	if n := a.Stats().LinesLost; n != 1 {
@@ -462,17 +342,14 @@ func TestMoved(t *testing.T) {
 	do(os.RemoveAll(filepath.Join(dir, "logs")), say("eight"))
 	expect(name, "eight")
 
-	do(os.RemoveAll(filepath.Join(dir, "mail")))
-	m := sampleMail(s, 1)
-	keep(j, m, "x\r\n")
-	if m.Stored.Error != "" || readStored(t, dir, m.Stored) != "x\r\n" {
-		t.Errorf("%+v", m.Stored)
-	}
-	do(os.RemoveAll(filepath.Join(dir, "mail/.2026-11-22")))
-	m = sampleMail(s, 2)
-	keep(j, m, "x\r\n")
-	if m.Stored.Error != "" || readStored(t, dir, m.Stored) != "x\r\n" {
-		t.Errorf("%+v", m.Stored)
+	for i, gone := range []string{"mail", "mail/.2026-11-22"} {
+		do(os.RemoveAll(filepath.Join(dir, gone)))
+		m := sampleMail(s, 1+i)
+		keep(j, m, "x\r\n")
+		do(say("nine"))
+		if m.Stored.Error != "" || readStored(t, dir, m.Stored) != "x\r\n" {
+			t.Errorf("%+v", m.Stored)
+		}
 	}
 	mustClose(t, a)
 }

@@ -19,7 +19,8 @@ const (
 )
 
 // known remembers which records are in the files of a day: those that were there when the day was first asked for, and
-// those added since. An id is kept as a hash of eight octets, with a seed of its own in each run.
+// those added since. An id is kept as a hash of eight octets, with a seed of its own in each run. Nil, as in live mode,
+// knows nothing.
 type known struct {
 	a     *Archive
 	mu    sync.Mutex
@@ -35,6 +36,9 @@ type knownDay struct {
 
 // has says whether the day has a record with this id, of a session or of a message.
 func (k *known) has(d day, id string) bool {
+	if k == nil {
+		return false
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	_, ok := k.day(d).ids[maphash.String(k.seed, id)]
@@ -43,6 +47,9 @@ func (k *known) has(d day, id string) bool {
 
 // add says that the day has it now.
 func (k *known) add(d day, id string) {
+	if k == nil {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if ids := k.day(d).ids; len(ids) < maxKnownIDs {

@@ -163,43 +163,8 @@ func (d *maildir) forget(folder string) {
 	delete(d.made, folder)
 }
 
-// place puts a whole mail into a folder's new at once, and says false where it has to go by way of tmp: the file system
-// does not know files without a name, or a file of that name is there. After an error nothing of it is left.
-func (d *maildir) place(folder, name string, data []byte) (bool, error) {
-	if err := d.ensure(folder); err != nil {
-		return false, err
-	}
-	dir := filepath.Join(d.root, folder, "new")
-	f, err := d.disk.OpenUnnamed(dir)
-	if err != nil {
-		return false, nil // tmp will tell, if it is more than that
-	}
-	_, err = f.Write(data)
-	if err == nil && d.fsync {
-		err = f.Sync()
-	}
-	linked := false
-	if err == nil {
-		err = f.Link(dir + string(filepath.Separator) + name)
-		linked = err == nil
-		if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrExist) {
-			err = nil
-		}
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil && linked && d.fsync {
-		err = syncDir(d.disk, dir)
-	}
-	if err != nil && linked {
-		err = errors.Join(err, d.disk.Remove(dir+string(filepath.Separator)+name))
-	}
-	return linked && err == nil, err
-}
-
 // create makes a file for an unfinished mail and returns its path too.
-func (d *maildir) create() (writer, string, error) {
+func (d *maildir) create() (mailFile, string, error) {
 	name := filepath.Join(d.root, "tmp") + string(filepath.Separator) + d.run + strconv.FormatUint(d.serial.Add(1), 36)
 	const flag = os.O_CREATE | os.O_EXCL
 	f, err := d.disk.OpenWriter(name, flag)
@@ -212,27 +177,20 @@ func (d *maildir) create() (writer, string, error) {
 	return f, name, err
 }
 
-// deliver moves a finished file from tmp to a folder's new. After an error it is in neither of them, or still in tmp.
-func (d *maildir) deliver(tmp, folder, name string) error {
+// new returns where the mails of a folder are.
+func (d *maildir) new(folder string) string { return filepath.Join(d.root, folder, "new") }
+
+// move moves a finished file from tmp into a folder. After an error it is still in tmp, if anywhere.
+func (d *maildir) move(tmp, folder, to string) error {
+	err := d.disk.Rename(tmp, to)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	d.forget(folder) // someone removed it
 	if err := d.ensure(folder); err != nil {
 		return err
 	}
-	dir := filepath.Join(d.root, folder, "new")
-	to := dir + string(filepath.Separator) + name
-	err := d.disk.Rename(tmp, to)
-	if errors.Is(err, fs.ErrNotExist) { // someone removed the folder
-		d.forget(folder)
-		if err = d.ensure(folder); err == nil {
-			err = d.disk.Rename(tmp, to)
-		}
-	}
-	if err != nil || !d.fsync {
-		return err
-	}
-	if err := syncDir(d.disk, dir); err != nil {
-		return errors.Join(err, d.disk.Rename(to, tmp))
-	}
-	return nil
+	return d.disk.Rename(tmp, to)
 }
 
 // sweep removes what earlier runs left unfinished. Nobody else may be at work.

@@ -5,187 +5,143 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 )
 
-const (
-	spoolBuffer = 64 << 10 // octets of a mail in memory; a longer mail goes to a file in mail/tmp
-	spoolMemory = 64 << 20 // octets of memory that all unfinished mails may hold; beyond it they go to files at once
-	smallBuffer = 4 << 10  // the buffer that a mail begins with
-)
-
-// mail keeps the octets of one mail: in memory first, then in a file under mail/tmp, which is open only while it is
-// written, so that any number of unfinished mails needs no descriptor. It implements inspect.Mail.
-type mail struct {
-	j    *Journal
-	ends lineEnds
-	buf  []byte // what is not in the file yet
+// spool is the half of a mail that is on the disk: a file under mail/tmp, which is open only while it is written, so
+// that any number of unfinished mails needs no descriptor. What works on the file runs in the order in which the other
+// half asked for it, in the goroutine of the journal or, in live mode, in the one that commits.
+type spool struct {
+	a    *Archive
 	tmp  string // the file, "" while there is none
 	size int64  // octets in the file
-	lent bool   // buf is the journal's scratch buffer, until the end of the call
-	err  error  // the first one; nothing is kept after it
+
+	over    atomic.Bool // nothing is kept any more: err says why
+	mu      sync.Mutex  // guards what follows; never held while the disk is at work
+	waiting [][]byte    // buffers to be appended
+	err     error       // the first one
 }
 
-// Write implements inspect.Mail.
-func (m *mail) Write(p []byte) {
-	for len(p) > 0 && m.err == nil {
-		room := m.room(len(p) + 1) // one for a CR that was held back
-		if room < 2 {
-			break // m.err says why
-		}
-		var n int
-		var bare bool
-		m.buf, n, bare = m.ends.append(m.buf, p[:min(len(p), room-1)])
-		p = p[n:]
-		if bare {
-			m.expand()
-		}
-	}
-	if m.lent {
-		m.flush()
-		m.release()
-	}
-}
-
-// Discard implements inspect.Mail.
-func (m *mail) Discard() {
-	m.drop()
-	m.j.recycle(m)
-}
-
-// drop forgets all that was kept.
-func (m *mail) drop() {
-	if m.tmp != "" {
-		if err := m.j.a.disk.Remove(m.tmp); err != nil {
-			m.j.a.warner.warn("remove"+reason(err), "an unfinished mail could not be removed: "+err.Error())
-		}
-	}
-	m.release()
-	m.tmp, m.size = "", 0
-}
-
-// release gives the buffer back.
-func (m *mail) release() {
-	if !m.lent {
-		m.j.putBuffer(m.buf)
-	}
-	m.buf, m.lent = nil, false
-}
-
-// fail ends the keeping of this mail.
-func (m *mail) fail(err error) {
-	m.drop()
-	m.err = err
-}
-
-// room makes place in buf, if it can for want octets, and returns for how many.
-func (m *mail) room(want int) int {
-	free := cap(m.buf) - len(m.buf)
-	if free >= want {
-		return free
-	}
-	if m.grow(len(m.buf) + want) {
-		return cap(m.buf) - len(m.buf)
-	}
-	if free >= 2 {
-		return free
-	}
-	m.flush()
-	return cap(m.buf) - len(m.buf)
-}
-
-// grow gives the mail a larger buffer, within the bounds of one mail and of all. A mail that gets none at all works in
-// the scratch buffer of its journal, for this one call of Write.
-func (m *mail) grow(want int) bool {
-	if cap(m.buf) >= spoolBuffer {
-		return false
-	}
-	buf := m.j.getBuffer(min(want, spoolBuffer))
-	if buf == nil {
-		if cap(m.buf) > 0 {
-			return false
-		}
-		buf, m.lent = m.j.scratch(), true
-	}
-	old := m.buf
-	m.buf = append(buf, old...)
-	m.j.putBuffer(old)
-	return true
-}
-
-// flush appends buf to the file.
-func (m *mail) flush() {
-	if m.err != nil || len(m.buf) == 0 {
+// push takes over a buffer that will be appended.
+func (s *spool) push(buf []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		s.a.buffers.giveBack(buf)
 		return
 	}
-	if err := m.append(false); err != nil {
-		m.fail(fmt.Errorf("write: %w", err))
+	s.waiting = append(s.waiting, buf)
+}
+
+// next returns the next buffer that waits, nil if there is none, or why nothing is kept.
+func (s *spool) next() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil || len(s.waiting) == 0 {
+		return nil, s.err
+	}
+	buf := s.waiting[0]
+	s.waiting = slices.Delete(s.waiting, 0, 1)
+	return buf, nil
+}
+
+// giveUp ends the keeping of the mail: what waits is given back. The file, if there is one, is for remove.
+func (s *spool) giveUp(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+		s.over.Store(true)
+	}
+	for _, buf := range s.waiting {
+		s.a.buffers.giveBack(buf)
+	}
+	s.waiting = nil
+}
+
+// fail gives the mail up because of the disk.
+func (s *spool) fail(err error) {
+	s.giveUp(err)
+	s.remove()
+}
+
+// remove removes the file.
+func (s *spool) remove() {
+	if s.tmp == "" {
+		return
+	}
+	if err := s.a.disk.Remove(s.tmp); err != nil {
+		s.a.warner.warn("remove"+reason(err), "an unfinished mail could not be removed: "+err.Error())
+	}
+	s.tmp, s.size = "", 0
+}
+
+// append appends the next buffer.
+func (s *spool) append() {
+	buf, _ := s.next()
+	if buf == nil {
+		return
+	}
+	err := s.write(buf, false)
+	s.a.buffers.giveBack(buf)
+	if err != nil {
+		s.fail(fmt.Errorf("write: %w", err))
 	}
 }
 
-// append appends buf to the file, which it makes if there is none, and syncs the whole file if told to.
-func (m *mail) append(sync bool) error {
-	f, err := m.open()
+// write appends octets to the file, and syncs the whole file if told to.
+func (s *spool) write(octets []byte, sync bool) error {
+	f, err := s.open()
 	if err != nil {
 		return err
 	}
-	if len(m.buf) > 0 {
-		_, err = f.Write(m.buf)
-	}
+	_, err = f.Write(octets)
 	if err == nil && sync {
 		err = f.Sync()
 	}
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	m.size += int64(len(m.buf))
-	m.buf = m.buf[:0]
+	s.size += int64(len(octets))
 	return err
 }
 
-func (m *mail) open() (writer, error) {
-	if m.tmp != "" {
-		return m.j.a.disk.OpenWriter(m.tmp, os.O_APPEND)
+// open opens the file at its end, or makes it.
+func (s *spool) open() (mailFile, error) {
+	if s.tmp != "" {
+		return s.a.disk.OpenWriter(s.tmp, os.O_APPEND)
 	}
-	f, name, err := m.j.a.mails.create()
+	f, name, err := s.a.mails.create()
 	if err == nil {
-		m.tmp = name
+		s.tmp = name
 	}
 	return f, err
 }
 
-// expand gives back the CRs of all that was kept so far: a bare LF has shown up.
-func (m *mail) expand() {
-	lfs := m.ends.lfs
-	m.ends.lfs = 0
-	if lfs == 0 || m.err != nil {
+// expand gives the LFs that were written, so many, their CRs back.
+func (s *spool) expand(lfs int64) {
+	if s.over.Load() {
 		return
 	}
-	if m.tmp == "" && int64(len(m.buf))+lfs <= spoolBuffer {
-		want := len(m.buf) + int(lfs)
-		if want <= cap(m.buf) || (m.grow(want) && want <= cap(m.buf)) {
-			m.buf = expandInPlace(m.buf, int(lfs))
-			return
-		}
-	}
-	m.flush()
-	if m.err != nil {
-		return
-	}
-	if err := m.expandFile(lfs); err != nil {
-		m.fail(fmt.Errorf("rewrite: %w", err))
+	if err := s.expandFile(lfs); err != nil {
+		s.fail(fmt.Errorf("rewrite: %w", err))
 	}
 }
 
 // expandFile works from the end of the file to its beginning, a piece at a time, so that a piece never lands on one
-// that was not read yet. The upper half of the scratch buffer holds what is read, and expand fills it from below.
-func (m *mail) expandFile(lfs int64) error {
-	f, err := m.j.a.disk.OpenFile(m.tmp, os.O_RDWR|noFollow, 0)
+// that was not read yet. The upper half of the buffer holds what is read, and expand fills it from below.
+func (s *spool) expandFile(lfs int64) error {
+	f, err := s.a.disk.OpenFile(s.tmp, os.O_RDWR|noFollow, 0)
 	if err != nil {
 		return err
 	}
-	buf := m.j.scratch()[:spoolBuffer]
-	grown := m.size + lfs
-	for end := m.size; lfs > 0 && err == nil; {
+	work := s.a.buffers.overdraw()
+	defer s.a.buffers.giveBack(work)
+	buf := work[:spoolBuffer]
+	grown := s.size + lfs
+	for end := s.size; lfs > 0 && err == nil; {
 		begin := max(0, end-spoolBuffer/2)
 		piece := buf[spoolBuffer/2:][:end-begin]
 		if _, err = io.ReadFull(io.NewSectionReader(f, begin, end-begin), piece); err != nil {
@@ -195,7 +151,7 @@ func (m *mail) expandFile(lfs int64) error {
 		at := end + lfs - int64(n) // where the expanded piece begins
 		lfs -= int64(n) - (end - begin)
 		if begin == 0 && lfs != 0 || lfs < 0 {
-			err = fmt.Errorf("%s was changed by someone else", filepath.Base(m.tmp))
+			err = fmt.Errorf("%s was changed by someone else", filepath.Base(s.tmp))
 			break
 		}
 		_, err = f.WriteAt(buf[:n], at)
@@ -204,44 +160,6 @@ func (m *mail) expandFile(lfs int64) error {
 	if e := f.Close(); err == nil {
 		err = e
 	}
-	m.size = grown
+	s.size = grown
 	return err
-}
-
-// store puts the whole mail into a folder of the Maildir and returns its path relative to the data directory. After an
-// error nothing of it is left.
-func (m *mail) store(folder, name string) (path string, err error) {
-	a := m.j.a
-	if m.ends.cr {
-		m.room(1)
-		m.buf = m.ends.end(m.buf)
-	}
-	if m.err != nil {
-		return "", m.err
-	}
-	if m.tmp == "" {
-		whole := fmt.Sprintf("%s,S=%d", name, len(m.buf))
-		switch placed, err := a.mails.place(folder, whole, m.buf); {
-		case err != nil:
-			m.fail(fmt.Errorf("write: %w", err))
-			return "", m.err
-		case placed:
-			m.drop()
-			return relative(folder, whole), nil
-		}
-	}
-	if m.tmp == "" || len(m.buf) > 0 || a.options.Fsync {
-		if err = m.append(a.options.Fsync); err != nil {
-			m.fail(fmt.Errorf("write: %w", err))
-			return "", m.err
-		}
-	}
-	name = fmt.Sprintf("%s,S=%d", name, m.size)
-	if err = a.mails.deliver(m.tmp, folder, name); err != nil {
-		m.fail(fmt.Errorf("deliver: %w", err))
-		return "", m.err
-	}
-	m.tmp = ""
-	m.drop()
-	return relative(folder, name), nil
 }
