@@ -7,7 +7,7 @@
 // do not depend on how the work was shared out.
 //
 // In live mode journals never wait for a disk, be it slow, full or frozen: what is for the disk joins their batch, and
-// only Commit (and Close) touches it. Mails are stored in groups, which share what an fsync costs. What waits is bounded:
+// only Commit (and Close) touches it, and the one goroutine that spools large mails. Mails are stored in groups, which share what an fsync costs. What waits is bounded:
 // a mail that finds spoolMemory used up is given up, and its record says so; a line that finds lineMemory used up is
 // lost and counted.
 //
@@ -111,7 +111,8 @@ type Archive struct {
 	disk    disk
 	lock    lock
 	warner  warner
-	known   *known // nil in live mode
+	spooler *spooler // of live mode
+	known   *known   // nil in live mode
 	mails   maildir
 	buffers buffers
 	lines   atomic.Int64 // octets of lineMemory that are used
@@ -152,6 +153,9 @@ func Open(o Options) (*Archive, error) {
 	if err := a.prepare(); err != nil {
 		_ = a.lock.Close()
 		return nil, fmt.Errorf("the data directory %s cannot be written: %w", dir, err)
+	}
+	if o.Live {
+		a.spooler = newSpooler()
 	}
 	return a, nil
 }
@@ -196,6 +200,9 @@ func (a *Archive) Close() error {
 	var errs []error
 	for batches := a.take(true); batches != nil; batches = a.take(true) {
 		errs = append(errs, a.write(batches))
+	}
+	if a.spooler != nil {
+		a.spooler.end()
 	}
 	errs = append(errs, a.logs.close(), a.lock.Close())
 	a.warnings.Wait()

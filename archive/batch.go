@@ -18,7 +18,7 @@ const (
 // batch is what a journal was told between two cuts, ready to be written.
 type batch struct {
 	buffers *buffers
-	ops     []func() // what is to be done for mails first, in this order; some make lines
+	mails   []delivery // to be stored first: they make lines
 	streams [logKinds]stream
 	octets  int64 // of lineMemory
 }
@@ -88,8 +88,8 @@ func (b *batch) newBlock(st *stream, lines []byte) {
 
 // reset makes a batch empty; it is false if it is too large to be kept.
 func (b *batch) reset() bool {
-	size := cap(b.ops) * 8
-	b.ops, b.octets = b.ops[:0], 0
+	size := cap(b.mails) * opOctets
+	b.mails, b.octets = b.mails[:0], 0
 	for i := range b.streams {
 		st := &b.streams[i]
 		for _, block := range st.full {

@@ -53,9 +53,9 @@ func (a *Archive) take(rest bool) []taken {
 // write does what the batches have to do for mails, appends their lines to the files and gives them back.
 func (a *Archive) write(batches []taken) error {
 	for _, t := range batches {
-		for i, op := range t.ops {
-			op()
-			t.ops[i] = nil // its record is of no use any more
+		for i := range t.mails {
+			a.group.add(&t.mails[i])
+			t.mails[i] = delivery{} // its record is of no use any more
 		}
 	}
 	a.group.settle()

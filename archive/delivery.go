@@ -50,6 +50,7 @@ func (g *group) add(d *delivery) {
 		return
 	}
 	if d.spool != nil {
+		d.spool.under.Wait()
 		d.octets, d.err = d.spool.next()
 		g.address(d)
 		err := g.write(d)

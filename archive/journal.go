@@ -13,7 +13,7 @@ type Journal struct {
 	a     *Archive
 	stamp int64
 	now   *batch
-	group *group          // delivers finished mails; in live mode it is Commit's
+	group *group          // delivers finished mails; in live mode Commit's does
 	text  []byte          // to see how long a record is
 	asked map[string]bool // the sessions that are going on: is their record there already?
 	last  struct {        // the answer that was given last
@@ -34,9 +34,6 @@ func (a *Archive) Journal() inspect.Journal { return a.journal() }
 
 func (a *Archive) journal() *Journal {
 	j := &Journal{a: a, now: newBatch(a), group: &group{a: a, max: 1}, asked: map[string]bool{}}
-	if a.options.Live {
-		j.group = &a.group
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.journals = append(a.journals, j)
@@ -78,15 +75,6 @@ func (j *Journal) skip(id string, begin record.Time) bool {
 	}
 	j.last.id, j.last.skip = id, skip
 	return skip
-}
-
-// do has something done on the disk: at once or, in live mode, by the Commit of the batch that is being filled.
-func (j *Journal) do(op func()) {
-	if j.a.options.Live {
-		j.now.ops = append(j.now.ops, op)
-		return
-	}
-	op()
 }
 
 // Line implements inspect.Sink.
@@ -161,14 +149,14 @@ func (j *Journal) Message(m *record.Message, kept inspect.Mail) {
 	j.deliver(&d)
 }
 
-// deliver has a mail stored and its record written, by do.
+// deliver has a mail stored and its record written: at once or, in live mode, by the Commit of the batch that is being
+// filled.
 func (j *Journal) deliver(d *delivery) {
-	if !j.a.options.Live {
-		j.group.add(d) // as do, but without an allocation
-		return
+	if j.a.options.Live {
+		j.now.mails = append(j.now.mails, *d)
+	} else {
+		j.group.add(d)
 	}
-	later := *d
-	j.do(func() { j.group.add(&later) })
 }
 
 // skipMessage says whether the record of m, or of its session, is there already.

@@ -167,7 +167,13 @@ func TestGivenUp(t *testing.T) {
 	dir := t.TempDir()
 	a := mustOpen(t, Options{Dir: dir, Keep: All, Live: true, disk: d, Warn: func(string) {}})
 	j := a.journal()
+	spooled := func() {
+		all := make(chan struct{})
+		a.spooler.do(func() { close(all) })
+		<-all
+	}
 	commit := func() {
+		spooled()
 		j.Cut()
 		_ = a.Commit()
 	}
@@ -180,7 +186,10 @@ func TestGivenUp(t *testing.T) {
 		}
 		return m, kept
 	}
-	waiting := func() int64 { return a.Stats().MailsWaiting }
+	waiting := func() int64 {
+		spooled()
+		return a.Stats().MailsWaiting
+	}
 
 	slow, kept := fill(1)
 	commit() // there is a file
@@ -239,7 +248,7 @@ func TestManyOperations(t *testing.T) {
 		kept.Write(piece)
 		kept.Discard()
 	}
-	if n := len(j.now.ops); n > 2*lineMemory/opOctets {
+	if n := len(j.now.mails); n > 2*lineMemory/opOctets {
 		t.Errorf("%d operations wait", n)
 	}
 	if st := a.Stats(); st.MailsWaiting != spoolMemory-2*smallBuffer || st.LinesWaiting < lineMemory-opOctets {

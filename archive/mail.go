@@ -62,7 +62,7 @@ func (m *mail) end() {
 func (m *mail) giveUp(err error) {
 	m.spool.giveUp(err)
 	if m.handed {
-		m.j.do(m.spool.remove)
+		m.spool.do(m.spool.remove)
 	}
 	m.release()
 }
@@ -141,7 +141,7 @@ func (m *mail) hand(op func()) {
 		return
 	}
 	m.handed = true
-	m.j.do(op)
+	m.spool.do(op)
 }
 
 // expand gives back the CRs of all that was kept so far: a bare LF has shown up.

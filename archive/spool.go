@@ -12,16 +12,31 @@ import (
 
 // spool is the half of a mail that is on the disk: a file under mail/tmp, which is open only while it is written, so
 // that any number of unfinished mails needs no descriptor. What works on the file runs in the order in which the other
-// half asked for it, in the goroutine of the journal or, in live mode, in the one that commits.
+// half asked for it, in the goroutine of the journal or, in live mode, in that of the spooler.
 type spool struct {
 	a    *Archive
 	tmp  string // the file, "" while there is none
 	size int64  // octets in the file
 
+	under sync.WaitGroup // what the spooler has still to do
+
 	over    atomic.Bool // nothing is kept any more: err says why
 	mu      sync.Mutex  // guards what follows; never held while the disk is at work
 	waiting [][]byte    // buffers to be appended
 	err     error       // the first one
+}
+
+// do has something done on the file: at once or, in live mode, by the spooler.
+func (s *spool) do(op func()) {
+	if s.a.spooler == nil {
+		op()
+		return
+	}
+	s.under.Add(1)
+	s.a.spooler.do(func() {
+		defer s.under.Done()
+		op()
+	})
 }
 
 // push takes over a buffer that will be appended.

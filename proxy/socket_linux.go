@@ -13,9 +13,9 @@ import (
 const (
 	haveOriginal = true
 
-	soOriginalDst = 80 // SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST (linux/netfilter_ipv4.h)
-	descriptors   = 2  // of a conversation
-	reserve       = 64 // descriptors for the archive, the listeners and the rest
+	soOriginalDst = 80  // SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST (linux/netfilter_ipv4.h)
+	descriptors   = 2   // of a conversation
+	reserve       = 160 // descriptors for the archive (mails and logs), the listeners and the rest
 )
 
 // prepare makes sure that the process may do what the options ask for.

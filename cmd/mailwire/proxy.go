@@ -9,10 +9,12 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
+	"github.com/mailwire/mailwire/archive"
 	"github.com/mailwire/mailwire/inspect"
 	"github.com/mailwire/mailwire/proxy"
 )
@@ -106,13 +108,33 @@ func runProxy(c *cli.Context) error {
 	again, stop := onceMore(c.Context, func() { notify("STOPPING=1"); watch.draining() })
 	defer stop()
 	err = p.Serve(c.Context, again)
-	err = errors.Join(err, kept.Close())
+	err = errors.Join(err, closeInTime(again, kept))
 	relayed, stored := p.Stats(), kept.Stats()
 	log.WithFields(logrus.Fields{
 		"connections": relayed.Accepted, "sessions": stored.Sessions, "mails": stored.Messages, "unstored": stored.NotStored,
 		"overloaded": relayed.Overloaded[0] + relayed.Overloaded[1],
 	}).Info("ended")
 	return err
+}
+
+// lastPatience is how long the disk has to take what is left after a second signal.
+const lastPatience = 5 * time.Second
+
+// closeInTime closes the archive. A disk that does not answer cannot keep the program when it is told to end at once.
+func closeInTime(now context.Context, kept *archive.Archive) error {
+	closed := make(chan error, 1)
+	go func() { closed <- kept.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-now.Done():
+	}
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(lastPatience):
+		return errors.New("the data directory's disk does not answer: what waited for it is lost")
+	}
 }
 
 // onceMore returns a context that is done when, after ctx is done, one more signal comes. At first it calls begun.
