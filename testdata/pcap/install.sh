@@ -2,6 +2,7 @@
 # install.sh: what record.sh and the tests with real peers need, on Debian 12.
 #
 #   testdata/pcap/install.sh          installs what is missing, then says where Exim and OpenSMTPD are
+#   testdata/pcap/install.sh check    only says what is missing, and then ends with status 1
 #
 # Postfix, Dovecot and the clients come from apt. Debian lets only one mail transport agent be installed at a
 # time, so Exim and OpenSMTPD are downloaded as packages and unpacked, not installed, below $MAILWIRE_PEERS
@@ -20,9 +21,9 @@ export DEBIAN_FRONTEND=noninteractive
 # What is installed as usual. libmariadb3 and libspf2-2 are for Exim, libevent for OpenSMTPD.
 packages=(
 	postfix dovecot-core dovecot-pop3d dovecot-lmtpd
-	swaks curl fetchmail msmtp mutt
+	swaks curl fetchmail mpop msmtp mutt
 	libnet-ssleay-perl libio-socket-ssl-perl libsasl2-modules
-	tcpdump tshark iproute2 ethtool openssl python3 ca-certificates procps adduser
+	tcpdump tshark iproute2 nftables ethtool openssl python3 ca-certificates procps adduser
 	libmariadb3 libspf2-2 libgnutls-dane0 libidn12 libnsl2 libldap-2.5-0 libpq5 libperl5.36 libevent-2.1-7 libdb5.3 libsqlite3-0
 )
 
@@ -47,11 +48,17 @@ twice() {
 
 installed() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q '^ii'; }
 
-install_packages() {
-	local missing=() p
+# find_missing lists the packages that are not installed in $missing.
+find_missing() {
+	local p
+	missing=()
 	for p in "${packages[@]}"; do
 		installed "$p" || missing+=("$p")
 	done
+}
+
+install_packages() {
+	find_missing
 	if [ ${#missing[@]} -eq 0 ]; then
 		say "all ${#packages[@]} packages are there"
 		return
@@ -86,6 +93,15 @@ system_user() {
 		adduser --quiet --system --group --no-create-home --home /nonexistent --force-badname "$1" >/dev/null 2>&1
 }
 
+# check says what main would do something about.
+check() {
+	command -v dpkg-query >/dev/null || { say "this is no Debian"; exit 1; }
+	find_missing
+	[ -x "$peers/exim4/usr/sbin/exim4" ] || missing+=("$peers/exim4")
+	[ -x "$peers/opensmtpd/usr/sbin/smtpd" ] || missing+=("$peers/opensmtpd")
+	[ ${#missing[@]} -eq 0 ] || { say "missing: ${missing[*]}"; exit 1; }
+}
+
 main() {
 	if [ "$(id -u)" != 0 ]; then
 		say "must be run as root" >&2
@@ -107,4 +123,4 @@ main() {
 	say "smtpd: $peers/opensmtpd/usr/sbin/smtpd"
 }
 
-main
+if [ "${1:-}" = check ]; then check; else main; fi

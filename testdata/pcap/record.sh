@@ -9,17 +9,28 @@
 # seen nor touched, and whatever was started ends with its case. Each case starts its servers afresh from
 # configuration and spools in a temporary directory, captures on the server's interface (unless it says otherwise),
 # and then asks the servers, not the wire, what they did: truth.py writes that to NAME.json beside NAME.pcap.
-# JOBS cases (2) are recorded at a time. KEEP=1 keeps their temporary directories.
+# JOBS cases (2) are recorded at a time. KEEP=1 keeps their temporary directories. OUT=DIR puts what comes out there.
+#
+#   PROXY=bin/mailwire MODE=redirect OUT=DIR testdata/pcap/record.sh [NAME...]
+#
+# runs the cases with `mailwire proxy` between clients and servers: proxied.sh says how.
 set -eu
+PATH=/usr/sbin:/usr/bin:/sbin:/bin # where install.sh puts things
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=${MAILWIRE_PEERS:-/usr/local/lib/mailwire-peers}
+out=${OUT:-$here}
+. "$here/proxied.sh"
 
 if [ "${1:-}" = -l ]; then
 	sed -n 's/^case_\([a-z0-9_]*\)().*/\1/p' "$0" | tr _ -
 	exit
 fi
 if [ -z "${MAILWIRE_RECORDING:-}" ]; then
+	if [ -n "${PROXY:-}" ] && [ -z "${OUT:-}" ]; then
+		echo "record: with PROXY, say by OUT=DIR where to put what comes out: the captures here are without a proxy" >&2
+		exit 2
+	fi
 	"$here/install.sh"
 	[ $# -gt 0 ] || set -- $("$0" -l)
 	export MAILWIRE_RECORDING=1
@@ -36,7 +47,7 @@ client=192.0.2.7 client6=2001:db8::7
 mx=mx.example.net
 
 name=$1
-tmp=$(mktemp -d /tmp/mailwire-record.XXXXXX)
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/mailwire-record.XXXXXX")
 dir=$tmp/$name
 mkdir "$dir"
 chmod 755 "$tmp" "$dir"
@@ -48,7 +59,8 @@ end_world() {
 	local status=$? p
 	if [ $status != 0 ]; then
 		echo "record: $name failed; what the clients said:" >&2
-		tail -n 20 "$dir/client.log" >&2 || true
+		[ ! -e "$dir/client.log" ] || tail -n 20 "$dir/client.log" >&2
+		[ ! -e "$out/$name.log" ] || tail -n 20 "$out/$name.log" >&2
 	fi
 	for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done
 	for p in "${pids[@]}"; do wait "$p" 2>/dev/null || true; done
@@ -64,53 +76,70 @@ make_world() {
 	mount --bind "$tmp/hosts" /etc/hosts
 	mount --bind "$tmp/resolv.conf" /etc/resolv.conf
 
-	unshare --net --uts sleep infinity &
-	client_ns=$!
-	pids+=("$client_ns")
-	await "the client's namespace" bash -c "[ \$(readlink /proc/$client_ns/ns/uts) != \$(readlink /proc/self/ns/uts) ]"
+	make_namespace --net --uts
+	client_ns=$made
 	# Not a function: what is started with it in the background has to have the process id that we get.
 	in_client="nsenter --net --uts -t $client_ns"
 	$in_client hostname client.example.org
 	ip link set lo up
 	$in_client ip link set lo up
+	[ "$mode" != transparent ] || make_router
 	plug_cable
 	openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=$mx" -addext "subjectAltName=DNS:$mx" \
 		-keyout "$tmp/key.pem" -out "$tmp/cert.pem" 2>/dev/null
 	chmod 644 "$tmp/key.pem" # a throw-away key: each daemon reads it as a user of its own
 }
 
-# plug_cable joins server and client by a veth pair. What a network card does on its way is switched off, so that the
-# captures hold what a mirror port would show: frames of 1,500 octets with good checksums.
+# make_namespace KIND... starts a process, $made, that does nothing but have namespaces of its own.
+make_namespace() {
+	unshare "$@" sleep infinity &
+	made=$!
+	pids+=("$made")
+	await "a namespace" bash -c "[ \$(readlink /proc/$made/ns/net) != \$(readlink /proc/self/ns/net) ]"
+}
+
+# plug_cable joins the client and what is nearest to it, the server or a router, by a veth pair. What a network card does
+# on its way is switched off, so that the captures hold what a mirror port would show: frames of 1,500 octets with good
+# checksums.
 plug_cable() {
-	ip link add eth0 type veth peer name eth0 netns "$client_ns"
+	$nearest ip link add eth0 type veth peer name eth0 netns "$client_ns"
 	address_cable
 }
 
-# plug_bad_cable puts client.py between them, which loses, doubles and reorders frames. (Not every kernel has netem.)
+# plug_bad_cable puts client.py between them, which loses, doubles and reorders frames. (Not every kernel has netem.) It has
+# a namespace of its own, where nobody answers for the server before what is lost is lost.
 plug_bad_cable() {
-	ip link del eth0
-	ip link add eth0 type veth peer name wire1
-	ip link add wire0 type veth peer name eth0 netns "$client_ns"
-	local i
+	$nearest ip link del eth0
+	make_namespace --net
+	$nearest ip link add eth0 type veth peer name wire1 netns "$made"
+	$in_client ip link add eth0 type veth peer name wire0 netns "$made"
+	local i in_cable="nsenter --net -t $made"
 	for i in wire0 wire1; do
-		sysctl -q -w net.ipv6.conf.$i.disable_ipv6=1
-		ip link set "$i" up
+		$in_cable sysctl -q -w net.ipv6.conf.$i.disable_ipv6=1
+		$in_cable ip link set "$i" up
 	done
 	address_cable
-	python3 "$here/client.py" wire wire0 wire1 >"$dir/wire.log" 2>&1 &
+	$in_cable python3 "$here/client.py" wire wire0 wire1 >"$dir/wire.log" 2>&1 &
 	pids+=($!)
 	await "bad cable" grep -q up "$dir/wire.log"
 }
 
 address_cable() {
-	local where address
-	for where in "" "$in_client"; do
-		[ -z "$where" ] && address="$server/24 $server6/64" || address="$client/24 $client6/64"
-		$where ethtool -K eth0 rx off tx off sg off tso off gso off gro off >/dev/null 2>&1 || true
-		$where ip link set eth0 up
-		set -- $address
-		$where ip addr add "$1" dev eth0
-		$where ip addr add "$2" dev eth0 nodad
+	bring_up "$in_client" eth0 $client/24 $client6/64
+	if [ -z "$nearest" ]; then bring_up "" eth0 $server/24 $server6/64; else address_router; fi
+}
+
+# bring_up WHERE INTERFACE ADDRESS...
+bring_up() {
+	local where=$1 interface=$2 address
+	shift 2
+	$where ethtool -K "$interface" rx off tx off sg off tso off gso off gro off >/dev/null 2>&1 || true
+	$where ip link set "$interface" up
+	for address in "$@"; do
+		case $address in
+		*:*) $where ip addr add "$address" dev "$interface" nodad ;;
+		*) $where ip addr add "$address" dev "$interface" ;;
+		esac
 	done
 }
 
@@ -126,7 +155,16 @@ await() {
 	return 1
 }
 
-listening() { ss -Htln "sport = :$1" | grep -q .; }
+# listening PORT [PID] looks into the network of that process, or ours.
+listening() {
+	local hex list
+	printf -v hex %04X "$1"
+	for list in /proc/"${2:-self}"/net/{tcp,tcp6}; do
+		# Address and port of both ends, then the state: LISTEN.
+		if read -r -d '' list <"$list" || [[ $list =~ :$hex\ [0-9A-F]+:0000\ 0A\  ]]; then return; fi
+	done
+	return 1
+}
 
 # ---------------------------------------------------------------------------------------------------------------
 # The servers. Each keeps the mail that it takes in its queue, where truth.py finds it.
@@ -135,8 +173,10 @@ listening() { ss -Htln "sport = :$1" | grep -q .; }
 # start_postfix ["NAME = VALUE" ...] with more settings for main.cf. $on: where it runs, the server's side if empty.
 start_postfix() {
 	local etc=$dir/postfix/etc
-	mkdir -p "$etc" "$dir/postfix/queue" "$dir/postfix/data"
-	chown postfix "$dir/postfix/data"
+	mkdir -p "$etc" "$dir/postfix/data" "$dir"/postfix/queue/{active,bounce,corrupt,defer,deferred,flush,hold,incoming,maildrop,pid,private,public,saved,trace}
+	chown postfix "$dir/postfix/data" "$dir"/postfix/queue/*
+	chown root "$dir/postfix/queue/pid"
+	touch "$dir/postfix/queue/quick-start" # all is new: nothing to check, which would take as long as the case
 	cat >"$etc/main.cf" <<-END
 		compatibility_level = 3.6
 		queue_directory = $dir/postfix/queue
@@ -176,6 +216,7 @@ start_postfix() {
 		smtpd_tls_loglevel = 1
 	END
 	local setting
+	[ -z "$told" ] || [ -n "$on" ] || set -- "$@" "smtpd_upstream_proxy_protocol = haproxy"
 	for setting in "$@"; do
 		sed -i "/^${setting%% =*} =/d" "$etc/main.cf"
 		echo "$setting" >>"$etc/main.cf"
@@ -209,9 +250,9 @@ start_postfix() {
 		anvil      unix  - - n - 1 anvil
 		postlog    unix-dgram n - n - 1 postlogd
 	END
-	${on:-} postfix -c "$etc" start-fg >"$dir/postfix/out" 2>&1 </dev/null &
+	$on postfix -c "$etc" start-fg >"$dir/postfix/out" 2>&1 </dev/null &
 	pids+=($!)
-	await Postfix ${on:-} bash -c 'ss -Htln "sport = :25" | grep -q .'
+	await Postfix listening 25 ${on:+$client_ns}
 }
 
 # Users and their passwords: every secret begins with "canary-".
@@ -261,15 +302,22 @@ start_dovecot() {
 		    mode = 0666
 		  }
 		}
+		haproxy_trusted_networks = $server $server6
 		service pop3-login {
+		  inet_listener pop3 {
+		    port = 110
+		    haproxy = ${told:-no}
+		  }
 		  inet_listener pop3s {
 		    port = 995
 		    ssl = yes
+		    haproxy = ${told:-no}
 		  }
 		}
 		service lmtp {
 		  inet_listener lmtp {
 		    port = 24
+		    haproxy = ${told:-no}
 		  }
 		}
 		mail_plugins = quota
@@ -363,6 +411,7 @@ start_exim() {
 		primary_hostname = $mx
 		daemon_smtp_ports = 25 : 587 : 465
 		tls_on_connect_ports = 465
+		hosts_proxy = ${told:+*}
 		tls_advertise_hosts = *
 		tls_certificate = $tmp/cert.pem
 		tls_privatekey = $tmp/key.pem
@@ -499,8 +548,8 @@ start_opensmtpd() {
 		table passwords file:$dir/opensmtpd/passwords
 		table mailboxes { "alice@example.net", "bob@example.net", "carol@example.net" }
 		smtp max-message-size $size_limit
-		listen on $server port 25 tls pki $mx hostname $mx
-		listen on $server port 587 tls pki $mx auth-optional <passwords> hostname $mx
+		listen on $server port 25 tls pki $mx hostname $mx ${told:+proxy-v2}
+		listen on $server port 587 tls pki $mx auth-optional <passwords> hostname $mx ${told:+proxy-v2}
 		action "keep" relay host smtp://127.0.0.1:26
 		match auth from any for any action "keep"
 		match mail-from regex "@bad\\.example" from any for any reject
@@ -530,12 +579,14 @@ run_case() {
 	: >"$LEDGER"
 	"case_${name//-/_}"
 	end_case
-	echo "$name: $SECONDS s, $(stat -c %s "$here/$name.pcap") octets"
+	echo "$name: $SECONDS s, $(stat -c %s "$out/$name.pcap") octets"
 }
 
-# capture [NAME [SIDE]] starts to record; $in_client as SIDE records at the client's end.
+# capture [NAME [SIDE]] starts to record, and before it the proxy if there is to be one; $in_client as SIDE records at the
+# client's end.
 capture() {
-	local what=${1:-$name} side=${2:-}
+	local what=${1:-$name} side=${2:-$nearest}
+	start_proxy
 	local filter="tcp and ( $(for p in $ports; do printf 'port %s or ' "$p"; done) port 1 )"
 	$side tcpdump -i eth0 -n -s 0 -U --immediate-mode -Z root -w "$dir/$what.pcap" "$filter" 2>"$dir/$what.tcpdump" &
 	tcpdump_pids+=($!)
@@ -554,19 +605,25 @@ try() { say "$@" || true; }
 raw() { say python3 "$here/client.py" "$@"; }
 
 # quiet is true when no connection is open any more.
-quiet() { ! { ss -Htn state connected exclude time-wait; $in_client ss -Htn state connected exclude time-wait; } | grep -qv 127.0.0.1; }
+quiet() {
+	local where
+	for where in "" "$nearest" "$in_client"; do
+		if $where ss -Htn state connected exclude time-wait | grep -qv 127.0.0.1; then return 1; fi
+	done
+}
 
 end_case() {
 	await "the end of all connections" quiet
 	sleep 0.4
+	stop_proxy
 	local p c
 	for p in "${tcpdump_pids[@]}"; do kill "$p"; done
 	for p in "${tcpdump_pids[@]}"; do wait "$p" || true; done
 	$after
 	for c in $name $also; do
-		[ -e "$dir/$c.pcap" ] && cp "$dir/$c.pcap" "$here/$c.pcap"
+		cp "$dir/$c.pcap" "$out/$c.pcap"
 		python3 "$here/truth.py" "$c" --dir "$dir" --oracle "${oracle:-$by}" --by "$by" --clients "$clients" --about "$about" \
-			--protocol "$protocol" --ports "$ports" --visible "$visible" --missing "$missing" --exim "$peers/exim4/usr/sbin/exim4" >"$here/$c.json"
+			--protocol "$protocol" --ports "$ports" --visible "$visible" --missing "$missing" --peers "$peers" >"$out/$c.json"
 	done
 }
 
@@ -699,7 +756,7 @@ case_postfix_starttls() {
 	say "${swaks[@]}" -s $server --tls --tls-sni $mx -f a@example.org -t alice@example.net --h-Subject "In TLS"
 	attachment_mail bob >"$dir/mail.eml"
 	say curl -sS --ssl-reqd -k "smtp://$server:587/client.example.org" -u alice:canary-alice-5e2f --mail-from alice@example.net --mail-rcpt bob@example.net -T "$dir/mail.eml"
-	raw smtp-starttls-injection $server
+	try python3 "$here/client.py" smtp-starttls-injection $server
 	raw smtp-starttls-refused $server
 }
 
@@ -772,11 +829,11 @@ case_postfix_offload() {
 	about="a mail of 60 kB with segmentation offload: frames far above 1,500 octets, checksums not yet filled in"
 	by=postfix clients="client.py"
 	start_postfix
-	ethtool -K eth0 rx on tx on sg on tso on gso on gro on >/dev/null 2>&1 || true
+	$nearest ethtool -K eth0 rx on tx on sg on tso on gso on gro on >/dev/null 2>&1 || true
 	$in_client ethtool -K eth0 rx on tx on sg on tso on gso on gro on >/dev/null 2>&1 || true
 	capture
 	raw smtp-big $server
-	ethtool -K eth0 rx off tx off sg off tso off gso off gro off >/dev/null 2>&1 || true
+	$nearest ethtool -K eth0 rx off tx off sg off tso off gso off gro off >/dev/null 2>&1 || true
 	$in_client ethtool -K eth0 rx off tx off sg off tso off gso off gro off >/dev/null 2>&1 || true
 }
 
@@ -1012,6 +1069,21 @@ case_dovecot_pop3_clients() {
 fetchmail_rc() {
 	printf 'poll %s proto pop3 timeout 10 auth password\n user %s password %s sslproto "" %s mda "cat >/dev/null"\n' $server "$1" "$2" "$3" >"$dir/fetchmailrc"
 	chmod 600 "$dir/fetchmailrc"
+}
+
+case_dovecot_pop3_mpop() {
+	about="mpop, which sends its commands without waiting for each reply, fetches and deletes; a wrong password"
+	by=dovecot clients="mpop" protocol=pop3 ports=110
+	start_dovecot
+	maildrop alice
+	capture
+	local password
+	for password in canary-alice-5e2f canary-wrong-d41d; do
+		printf 'account default\nhost %s\nuser alice\npassword %s\nauth user\nkeep off\ntls off\npipelining on\ndelivery mbox %s\nuidls_file %s\n' \
+			$server $password "$dir/mbox" "$dir/uidls" >"$dir/mpoprc"
+		chmod 600 "$dir/mpoprc"
+		try mpop -C "$dir/mpoprc"
+	done
 }
 
 case_dovecot_apop() {

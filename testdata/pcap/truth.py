@@ -10,6 +10,7 @@ was sent, and that is the one given; "stored" then says whether the server kept 
 import argparse
 import base64
 import glob
+import gzip
 import hashlib
 import json
 import os
@@ -29,14 +30,13 @@ def run(*command):
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
-def version_of(what):
-    """The Debian package's version: from dpkg, or from the names of what install.sh unpacked."""
-    package = {"dovecot": "dovecot-core"}.get(what, what)
+def version_of(what, peers):
+    """The Debian package's version: from dpkg, or from the changelog of what install.sh unpacked."""
+    package = {"dovecot": "dovecot-core", "exim": "exim4-daemon-heavy"}.get(what, what)
     out = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", package], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-    if not out:
-        package = {"exim": "exim4-daemon-heavy"}.get(what, what)
-        found = re.search(r"^Version: (.*)", subprocess.run(["apt-cache", "show", package], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout, re.M)
-        out = found.group(1) if found else ""
+    for path in [] if out else sorted(glob.glob(f"{peers}/*/usr/share/doc/{package}/changelog.Debian*"))[:1]:
+        with gzip.open(path, "rt") as f:
+            out = re.search(r"\((.*?)\)", f.readline()).group(1)
     return out
 
 
@@ -72,6 +72,8 @@ def decoded(text):
 
 
 class Postfix:
+    peer = r"smtpd\[\d+\]: connect from \S+?\[([^\]]+)\]"
+
     def __init__(self, dir):
         self.dir = dir
         self.log = read(f"{dir}/postfix/log")
@@ -121,7 +123,8 @@ class Postfix:
 
 
 class Exim:
-    program = "exim4"
+    program = ""
+    peer = r"(?<!I=)\[(\d[0-9a-f.:]+)\]"
 
     def __init__(self, dir):
         self.dir = dir
@@ -170,6 +173,8 @@ class Exim:
 
 
 class OpenSMTPD:
+    peer = r"smtp connected address=\[?([0-9a-f.:]+)"
+
     def __init__(self, dir):
         self.dir = dir
         self.log = read(f"{dir}/opensmtpd/log")
@@ -227,6 +232,8 @@ def dovecot_logins(dir, service):
 
 
 class Dovecot:
+    peer = r"(?:pop3-login: .*\brip=|lmtp\(\d+\): Info: Connect from )([0-9a-f.:]+)"
+
     def __init__(self, dir):
         self.dir = dir
         self.log = read(f"{dir}/dovecot/log")
@@ -287,10 +294,10 @@ ORACLES = {"postfix": Postfix, "exim": Exim, "opensmtpd": OpenSMTPD, "dovecot": 
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("name")
-    for option in "dir", "oracle", "by", "clients", "about", "protocol", "ports", "visible", "exim", "missing":
+    for option in "dir", "oracle", "by", "clients", "about", "protocol", "ports", "visible", "peers", "missing":
         p.add_argument(f"--{option}", default="")
     args = p.parse_args()
-    Exim.program = args.exim or Exim.program
+    Exim.program = f"{args.peers}/exim4/usr/sbin/exim4"
     oracle = ORACLES[args.oracle](args.dir)
 
     ledger = [json.loads(line) for line in read(f"{args.dir}/ledger").splitlines()]
@@ -306,14 +313,14 @@ def main():
         elif mail["sha256"] in by_hash:
             mail["stored"] = "same"
 
-    secrets = dict.fromkeys(re.findall(r"canary-[\w-]+", "".join(read(f"{args.dir}/{path}") for path in ("client.log", "fetchmailrc", "dovecot/users", "exim/passwords"))))
+    secrets = dict.fromkeys(re.findall(r"canary-[\w-]+", "".join(read(f"{args.dir}/{path}") for path in ("client.log", "fetchmailrc", "mpoprc", "dovecot/users", "exim/passwords"))))
     for secret in (e["secret"] for e in ledger if "secret" in e):
         secrets[secret] = None
         secrets |= dict.fromkeys(re.findall(r"canary-[\w-]+", decoded(secret)))
     truth = {
         "capture": f"{args.name}.pcap",
         "about": args.about,
-        "servers": {what: version_of(what) for what in args.by.split()},
+        "servers": {what: version_of(what, args.peers) for what in args.by.split()},
         "clients": args.clients.split(),
         "protocol": args.protocol,
         "ports": [int(port) for port in args.ports.split()],
@@ -324,6 +331,7 @@ def main():
     }
     if (sessions := oracle.sessions()) is not None:
         truth["sessions"] = list(sessions)
+    truth["peers"] = sorted(set(re.findall(oracle.peer, oracle.log)))
     if args.missing:
         truth["missing"] = json.loads(args.missing)
     truth["secrets"] = list(secrets)
