@@ -47,6 +47,17 @@ func (o *ours) has(client netip.AddrPort, original func() (netip.AddrPort, error
 	return err == nil && wanted == server
 }
 
+// loopedBack returns where a connection to server arrives: what is unspecified is this host's loopback.
+func loopedBack(server netip.AddrPort) netip.AddrPort {
+	switch server.Addr() {
+	case netip.IPv4Unspecified():
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), server.Port())
+	case netip.IPv6Unspecified():
+		return netip.AddrPortFrom(netip.IPv6Loopback(), server.Port())
+	}
+	return server
+}
+
 // noAddress stands for an end that has none: a unix socket.
 var noAddress = netip.AddrPortFrom(netip.IPv4Unspecified(), 0)
 

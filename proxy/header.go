@@ -30,6 +30,14 @@ func (r *route) header(client, own netip.AddrPort) []byte {
 	return data
 }
 
+// wanted is the address that a client has connected to: our own, or the server's where the packet filter has changed it.
+func (r *route) wanted(own, server netip.AddrPort) netip.AddrPort {
+	if r.Upstream == Original {
+		return server
+	}
+	return own
+}
+
 func tcpAddr(a netip.AddrPort) net.Addr {
 	if !a.IsValid() || a == noAddress {
 		return nil

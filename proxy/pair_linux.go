@@ -33,6 +33,7 @@ type pair struct {
 	slot       int32
 	generation int32
 	connected  bool
+	greeted    bool // the server has said something
 	open       bool
 }
 
@@ -87,6 +88,7 @@ func (l *loop) nextServer(pr *pair, cause error) {
 	if g.fd >= 0 {
 		_ = unix.Close(g.fd)
 		g.fd = -1
+		l.p.ours.remove(pr.outgoing)
 	}
 	if len(pr.servers) == 0 {
 		l.unreachable(pr, cause)
@@ -111,6 +113,8 @@ func (l *loop) tryServer(pr *pair) {
 		l.nextServer(pr, err)
 	default:
 		pr.legs[wire.FromServer].fd = fd
+		pr.outgoing = ownAddress(fd)
+		l.p.ours.add(pr.outgoing, loopedBack(pr.server))
 		if err := l.watch(fd, interest, pr.slot*2+int32(wire.FromServer), pr.generation); err != nil {
 			l.nextServer(pr, err)
 		}
@@ -175,13 +179,11 @@ func (l *loop) connect(pr *pair) {
 	pr.touched = pr.last
 	l.relaying.push(pr)
 	pr.pump = pr.route.begin(pr.client, pr.server, pr.begin)
-	pr.outgoing = ownAddress(g.fd)
-	l.p.ours.add(pr.outgoing, peerAddress(g.fd))
 	if l.p.SendProxy != 0 {
-		l.hold(g, pr.route.header(pr.client, ownAddress(client)))
+		l.hold(g, pr.route.header(pr.client, pr.route.wanted(ownAddress(client), pr.server)))
 		l.flush(pr, wire.FromServer)
 	}
-	for _, from := range []wire.Direction{wire.FromServer, wire.FromClient} {
+	for _, from := range []wire.Direction{wire.FromClient, wire.FromServer} {
 		if pr.open {
 			l.move(pr, from)
 		}
@@ -203,6 +205,10 @@ func (l *loop) event(pr *pair, side wire.Direction, events uint32) {
 	case pr.connected:
 		if events&unix.EPOLLOUT != 0 && len(g.out) > 0 {
 			l.flush(pr, side)
+		}
+		if side == wire.FromServer && !pr.greeted { // what the client has said before the greeting comes before it
+			pr.greeted, pr.legs[wire.FromClient].readable = true, true
+			l.move(pr, wire.FromClient)
 		}
 		if pr.open {
 			l.move(pr, side)
@@ -364,9 +370,11 @@ func (l *loop) end(pr *pair, how inspect.End) {
 	}
 	if pr.connected {
 		l.relaying.remove(pr)
-		l.p.ours.remove(pr.outgoing)
 	} else {
 		l.connecting.remove(pr)
+	}
+	if pr.legs[wire.FromServer].fd >= 0 {
+		l.p.ours.remove(pr.outgoing)
 	}
 	for i := range pr.legs {
 		g := &pr.legs[i]

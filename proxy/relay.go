@@ -168,7 +168,7 @@ func (c *call) connected(server end) {
 	c.pump = c.r.begin(c.client, c.server, c.begin)
 	if c.r.p.SendProxy != 0 {
 		if !c.own.IsValid() {
-			c.own = addressOf(c.ends[wire.FromClient].LocalAddr())
+			c.own = c.r.wanted(addressOf(c.ends[wire.FromClient].LocalAddr()), c.server)
 		}
 		_, _ = server.Write(c.r.header(c.client, c.own)) // if it fails, so will what follows
 	}

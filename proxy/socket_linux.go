@@ -96,14 +96,11 @@ func originalServer(fd int) (netip.AddrPort, error) {
 	return own, nil
 }
 
-// ownAddress returns the address of a socket on this side, peerAddress that of the other side; zero for a unix socket.
-func ownAddress(fd int) netip.AddrPort  { return nameOf(unix.SYS_GETSOCKNAME, fd) }
-func peerAddress(fd int) netip.AddrPort { return nameOf(unix.SYS_GETPEERNAME, fd) }
-
-func nameOf(call uintptr, fd int) netip.AddrPort {
+// ownAddress returns the address of a socket on this side; zero for a unix socket.
+func ownAddress(fd int) netip.AddrPort {
 	var name rawAddress
 	length := uint32(unsafe.Sizeof(name))
-	if _, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&name)), uintptr(unsafe.Pointer(&length))); errno != 0 {
+	if _, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&name)), uintptr(unsafe.Pointer(&length))); errno != 0 {
 		return netip.AddrPort{}
 	}
 	return name.addrPort()
