@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	gatherTime = 5 * time.Millisecond  // that an inspector lets work gather, so that it is woken rarely
-	commitTime = 20 * time.Millisecond // that the committer lets lines gather
+	gatherTime = 10 * time.Millisecond  // that an inspector lets work gather, so that it is woken rarely
+	commitTime = 100 * time.Millisecond // that the committer lets lines gather
 )
 
 // inspector runs the sessions of its share of the conversations, in one goroutine.

@@ -22,7 +22,7 @@ import (
 func TestDialogues(t *testing.T) {
 	eachRelay(t, func(t *testing.T, o Options) {
 		const atOnce = 64
-		total := scaled(1000, 10000)
+		total := scaled(600, 10000)
 		smtp, pop3 := listenAt(t, "tcp", "127.0.0.1:0"), listenAt(t, "tcp", "127.0.0.1:0")
 		o.Routes = []Route{
 			{Protocol: inspect.SMTP, Listen: "127.0.0.1:0", Upstream: smtp.Addr().String()},
@@ -167,7 +167,7 @@ func dialogueOf(seed int) dialogue {
 }
 
 // play plays one side of a dialogue: its own flights in random pieces with random pauses, and expects the other's.
-func play(t *testing.T, c net.Conn, as wire.Direction, flights []flight) {
+func play(t testing.TB, c net.Conn, as wire.Direction, flights []flight) {
 	for i, f := range flights {
 		if f.from == as {
 			for rest := f.octets; len(rest) > 0; {

@@ -103,8 +103,8 @@ func runProxy(c *cli.Context) error {
 	log.WithFields(logrus.Fields{"routes": strings.Join(routeNames(&options), " "), "data": c.String("data")}).Info("relaying")
 	watch.listening(p)
 	notify("READY=1")
-	// The loops need a processor each at once when something comes, also while inspectors and the disk are busy.
-	runtime.GOMAXPROCS(2*runtime.NumCPU() + 2)
+	// A loop must not wait for its turn while inspectors are at work.
+	runtime.GOMAXPROCS(runtime.NumCPU() + 2)
 	again, stop := onceMore(c.Context, func() { notify("STOPPING=1"); watch.draining() })
 	defer stop()
 	err = p.Serve(c.Context, again)
