@@ -298,10 +298,16 @@ func (t *transaction) verdict(protocol string, cut bool) string {
 		return record.Unknown
 	case r.Via == "" && t.total.Rejected > 0 && t.total.Accepted == 0:
 		return record.Rejected
-	case cut:
+	case cut, t.endsInHole():
 		return record.Unknown
 	}
 	return record.Aborted
+}
+
+// endsInHole says whether the last octets of the mail were not seen: its end may be among them.
+func (t *transaction) endsInHole() bool {
+	n := len(t.rec.Holes)
+	return n > 0 && t.rec.Holes[n-1].Offset == t.rec.Octets
 }
 
 // messageDirection tells where a mail goes from the domains of its envelope, or else from its connection.

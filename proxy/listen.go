@@ -133,10 +133,21 @@ func (p *Proxy) refuseCircles() error {
 // isServerOf says whether the connections of another route would come to this one.
 func (r *route) isServerOf(other *route) bool {
 	if path := other.unixServer(); path != "" {
-		return r.Listen == other.Upstream
+		own, ok := r.listener.Addr().(*net.UnixAddr)
+		return r.Listen == other.Upstream || ok && sameFile(own.Name, path)
 	}
 	servers := other.servers.Load()
 	return servers != nil && slices.ContainsFunc(*servers, func(server netip.AddrPort) bool { return r.listens(server, r.p.local) })
+}
+
+// sameFile says whether two names are of one file.
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(b)
+	return err == nil && os.SameFile(one, other)
 }
 
 // listens says whether a connection to address would come to this route.

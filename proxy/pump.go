@@ -117,8 +117,12 @@ func (u *Pump) Give(dir wire.Direction, now time.Time, b *block, n int) {
 	u.wake()
 }
 
-// chunk appends octets, and says what was lost before them.
+// chunk appends octets, and says what was lost before them, of the other side too: it may be what they answer.
 func (u *Pump) chunk(dir wire.Direction, now time.Time, data []byte) {
+	if other := dir.Reverse(); u.lost[other] > 0 {
+		u.batch.steps = append(u.batch.steps, step{time: now, dir: other, lost: u.lost[other]})
+		u.lost[other] = 0
+	}
 	u.batch.steps = append(u.batch.steps, step{time: now, dir: dir, lost: u.lost[dir], data: data})
 	u.lost[dir] = 0
 }
@@ -173,11 +177,9 @@ func (u *Pump) HalfClose(dir wire.Direction, now time.Time) {
 // End says how the conversation ended. It is the last call.
 func (u *Pump) End(now time.Time, how inspect.End) {
 	u.mu.Lock()
-	for dir, lost := range u.lost {
-		if lost > 0 {
-			u.hold()
-			u.chunk(wire.Direction(dir), now, nil)
-		}
+	if u.lost != [2]int64{} {
+		u.hold()
+		u.chunk(wire.FromClient, now, nil)
 	}
 	u.tell(now, func(s *inspect.Session, t time.Time) { s.Close(t, how) })
 	u.wake()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mailwire/mailwire/inspect"
@@ -117,7 +118,7 @@ func (c *call) connect() bool {
 			network, address = "unix", path
 		}
 		conn, e := dialer.DialContext(p.aborting, network, address)
-		for begin := time.Now(); isUsedUp(e) && time.Since(begin) < p.ConnectTimeout && p.aborting.Err() == nil; {
+		for begin := time.Now(); errors.Is(e, syscall.EAGAIN) && time.Since(begin) < p.ConnectTimeout && p.aborting.Err() == nil; {
 			p.Warn("connect", "a connection to the server has to wait: "+e.Error())
 			p.pause()
 			conn, e = dialer.DialContext(p.aborting, network, address)

@@ -118,7 +118,11 @@ func (r *route) lookUp(ctx context.Context) error {
 		return nil
 	}
 	if server, err := netip.ParseAddrPort(r.Upstream); err == nil {
-		r.servers.Store(&[]netip.AddrPort{server})
+		addr := server.Addr().Unmap()
+		if i, err := net.InterfaceByName(addr.Zone()); err == nil { // the kernel knows zones by their number
+			addr = addr.WithZone(strconv.Itoa(i.Index))
+		}
+		r.servers.Store(&[]netip.AddrPort{netip.AddrPortFrom(addr, server.Port())})
 		return nil
 	}
 	host, port, err := net.SplitHostPort(r.Upstream)

@@ -108,7 +108,11 @@ func freePort(t *testing.T) int {
 
 // TestCircles: a proxy whose server is itself does not begin.
 func TestCircles(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
+	dir := t.TempDir()
+	path := filepath.Join(dir, "s")
+	if err := os.Symlink(dir, filepath.Join(dir, "same")); err != nil {
+		t.Fatal(err)
+	}
 	var own netip.Addr // of this host, that is not the loopback's
 	addrs, _ := localAddresses()
 	for a := range addrs {
@@ -133,6 +137,8 @@ func TestCircles(t *testing.T) {
 		{":%d", own.String() + ":%d"},
 		{own.String() + ":%d", own.String() + ":%d"},
 		{"unix:" + path, "unix:" + path},
+		{"unix:" + path, "unix:" + filepath.Join(dir, "same", "s")},
+		{"unix:" + path, "unix:" + dir + "/./s"},
 	} {
 		if strings.HasPrefix(c.listen, "invalid") || strings.HasPrefix(c.upstream, "invalid") {
 			continue // this host has no other address
