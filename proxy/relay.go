@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -45,7 +46,7 @@ type call struct {
 
 // accept takes the connections of a route, and gives each a goroutine.
 func (p *Proxy) accept(r *route) {
-	for p.await(func() bool { return !p.full() }) {
+	for p.awaitRoom() {
 		conn, err := r.listener.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
@@ -63,10 +64,10 @@ func (p *Proxy) accept(r *route) {
 	}
 }
 
-// await looks again and again whether ready, and says false when there will be no more connections.
-func (p *Proxy) await(ready func() bool) bool {
-	for !ready() {
-		p.Warn("full", "as many connections are open as may be; more have to wait (--max-connections)")
+// awaitRoom returns when another connection may be open, and says false when there will be no more.
+func (p *Proxy) awaitRoom() bool {
+	for p.full() {
+		p.Warn("full", fmt.Sprintf("%d connections are open; more have to wait (--max-connections)", p.MaxConnections))
 		if p.pause(); p.aborting.Err() != nil {
 			return false
 		}
@@ -74,6 +75,7 @@ func (p *Proxy) await(ready func() bool) bool {
 	return true
 }
 
+// pause lets some time pass before something is tried again.
 func (p *Proxy) pause() {
 	select {
 	case <-time.After(acceptPause):
@@ -104,48 +106,64 @@ func (c *call) run() {
 
 // connect connects to the server.
 func (c *call) connect() bool {
-	p := c.r.p
 	servers, err := c.r.serversFor(c.client, c.original)
-	dialer := net.Dialer{Timeout: p.ConnectTimeout, KeepAlive: -1}
-	dialer.SetMultipathTCP(false)
-	if p.Transparent {
-		dialer.Control = bindTo(c.client)
-	}
-	for err == nil && len(servers) > 0 {
-		c.server, servers = servers[0], servers[1:]
-		network, address := "tcp", c.server.String()
-		if path := c.r.unixServer(); path != "" {
-			network, address = "unix", path
-		}
-		conn, e := dialer.DialContext(p.aborting, network, address)
-		for begin := time.Now(); errors.Is(e, syscall.EAGAIN) && time.Since(begin) < p.ConnectTimeout && p.aborting.Err() == nil; {
-			p.Warn("connect", "a connection to the server has to wait: "+e.Error())
-			p.pause()
-			conn, e = dialer.DialContext(p.aborting, network, address)
-		}
-		if e == nil && p.ours.has(c.client, c.original) {
-			_ = conn.Close()
-			err = errCircle // the hop before has said only now that it is one
-			break
-		}
-		if e == nil {
-			c.connected(conn.(end))
-			return true
-		}
-		if err = nil; len(servers) == 0 {
-			err = e
-		}
-	}
 	if len(servers) > 0 {
 		c.server = servers[0]
 	}
+	var server end
+	if err == nil {
+		server, err = c.dial(servers)
+	}
+	if err == nil {
+		c.connected(server)
+		return true
+	}
 	c.pump = c.r.begin(c.client, c.server, c.begin)
-	if p.aborting.Err() == nil {
+	if c.r.p.aborting.Err() == nil {
 		c.r.refuse(c.pump, c.r.named(c.server), cause(err))
 		c.pump = nil
 	}
 	c.breakOff(inspect.EndAborted)
 	return false
+}
+
+// dial tries the addresses of the server, one after the other.
+func (c *call) dial(servers []netip.AddrPort) (conn end, err error) {
+	p := c.r.p
+	dialer := net.Dialer{Timeout: p.ConnectTimeout, KeepAlive: -1}
+	dialer.SetMultipathTCP(false)
+	if p.Transparent {
+		dialer.Control = bindTo(c.client)
+	}
+	for _, c.server = range servers {
+		if conn, err = c.dialServer(&dialer); err == nil {
+			break
+		}
+	}
+	if err == nil && p.ours.has(c.client, c.original) {
+		_ = conn.Close()
+		return nil, errCircle // the hop before has said only now that it is one
+	}
+	return conn, err
+}
+
+// dialServer tries one address, again where a unix socket's backlog is full just now.
+func (c *call) dialServer(dialer *net.Dialer) (end, error) {
+	p, begin := c.r.p, time.Now()
+	network, address := "tcp", c.server.String()
+	if path := c.r.unixServer(); path != "" {
+		network, address = "unix", path
+	}
+	for {
+		conn, err := dialer.DialContext(p.aborting, network, address)
+		if err == nil {
+			return conn.(end), nil
+		}
+		if !errors.Is(err, syscall.EAGAIN) || time.Since(begin) >= p.ConnectTimeout || p.aborting.Err() != nil {
+			return nil, err
+		}
+		p.pause()
+	}
 }
 
 // original finds out where the client wanted to go.
