@@ -16,8 +16,7 @@ import (
 // listener is a socket that accepts connections: TCP or unix.
 type listener interface {
 	net.Listener
-	SyscallConn() (syscall.RawConn, error)
-	File() (*os.File, error)
+	syscall.Conn
 }
 
 // open opens a route's listener and looks for its server.

@@ -50,7 +50,7 @@ type loop struct {
 	relaying   pairList // the longest idle first
 	later      []turn   // who has more to read, after the others had their turn
 	spare      []turn
-	retries    []turn // who waits to connect to the server
+	retries    []*pair // who waits to connect to the server
 	retry      time.Time
 	block      *block // the next read goes there
 }
@@ -62,9 +62,8 @@ type loopListener struct {
 
 // turn is a side of a pair that is to be read from again.
 type turn struct {
-	pr         *pair
-	generation int32
-	from       wire.Direction
+	pr   *pair
+	from wire.Direction
 }
 
 // startLoops makes the loops, if there is anything for them to do.
@@ -191,14 +190,10 @@ func (l *loop) run() {
 	}
 }
 
-// done looks after accepting, and says whether the loop has nothing to do any more.
+// done looks after accepting, and says whether the loop is to end.
 func (l *loop) done() bool {
 	if l.aborting.Load() {
-		for _, pr := range l.slots {
-			if pr != nil {
-				l.end(pr, inspect.EndAborted)
-			}
-		}
+		return true
 	}
 	if l.draining.Load() {
 		l.closeListeners()
@@ -216,6 +211,7 @@ func (l *loop) done() bool {
 	return false
 }
 
+// close ends what is still under way.
 func (l *loop) close() {
 	l.closeListeners()
 	for _, pr := range l.slots {
@@ -324,9 +320,9 @@ func (l *loop) expire(now time.Time) {
 		l.retry = now.Add(pauseTime)
 		waiting := l.retries
 		l.retries = nil
-		for _, t := range waiting {
-			if t.pr.generation == t.generation && t.pr.open {
-				l.tryServer(t.pr)
+		for _, pr := range waiting {
+			if pr.open && pr.legs[wire.FromServer].fd < 0 {
+				l.tryServer(pr)
 			}
 		}
 	}
@@ -344,7 +340,7 @@ func (l *loop) takeTurns() {
 	turns := l.later
 	l.later, l.spare = l.spare[:0], turns
 	for _, t := range turns {
-		if t.pr.generation == t.generation && t.pr.open {
+		if t.pr.open {
 			t.pr.legs[t.from].later = false
 			l.move(t.pr, t.from)
 		}

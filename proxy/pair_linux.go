@@ -22,7 +22,6 @@ type pair struct {
 	pump       *Pump // nil until the server is connected, or known not to be
 	legs       [2]leg
 	begin      time.Time
-	last       time.Time // that an octet came
 	touched    time.Time // as its list has it
 	client     netip.AddrPort
 	server     netip.AddrPort
@@ -48,146 +47,6 @@ type leg struct {
 	broken   bool   // nothing can be sent to it any more
 	out      []byte // what it has not taken yet
 	room     *block // of out
-}
-
-// begin takes an accepted connection and connects to the server.
-func (l *loop) begin(r *route, fd int, client netip.AddrPort) {
-	l.p.begun()
-	now := time.Now()
-	pr := &pair{route: r, begin: now, touched: now, last: now, client: client, open: true}
-	pr.legs[wire.FromClient].fd, pr.legs[wire.FromServer].fd = fd, -1
-	if n := len(l.free); n > 0 {
-		pr.slot, l.free = l.free[n-1], l.free[:n-1]
-	} else {
-		pr.slot = int32(len(l.slots))
-		l.slots = append(l.slots, nil)
-	}
-	l.generation++
-	pr.generation = l.generation
-	l.slots[pr.slot] = pr
-	l.open++
-	l.connecting.push(pr)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // a unix socket has none
-	err := l.watch(fd, interest, pr.slot*2+int32(wire.FromClient), pr.generation)
-	if err == nil {
-		pr.servers, err = r.serversFor(client, func() (netip.AddrPort, error) { return originalServer(fd) })
-	}
-	if err != nil {
-		if len(pr.servers) > 0 {
-			pr.server = pr.servers[0]
-		}
-		l.unreachable(pr, err)
-		return
-	}
-	l.nextServer(pr, nil)
-}
-
-// nextServer tries the next address of the server; cause says why the one before did not do.
-func (l *loop) nextServer(pr *pair, cause error) {
-	g := &pr.legs[wire.FromServer]
-	if g.fd >= 0 {
-		_ = unix.Close(g.fd)
-		g.fd = -1
-		l.p.ours.remove(pr.outgoing)
-	}
-	if len(pr.servers) == 0 {
-		l.unreachable(pr, cause)
-		return
-	}
-	pr.server, pr.servers = pr.servers[0], pr.servers[1:]
-	l.connecting.remove(pr)
-	pr.touched = time.Now()
-	l.connecting.push(pr)
-	l.tryServer(pr)
-}
-
-// tryServer begins a connection to the server. Where that needs what is used up just now, a descriptor or the room in a
-// unix socket's backlog, it is tried again until the connect timeout ends the pair.
-func (l *loop) tryServer(pr *pair) {
-	fd, err := l.dial(pr)
-	switch {
-	case isUsedUp(err):
-		l.p.Warn("connect", "a connection to the server has to wait: "+err.Error())
-		l.retries = append(l.retries, turn{pr: pr, generation: pr.generation})
-	case err != nil:
-		l.nextServer(pr, err)
-	default:
-		pr.legs[wire.FromServer].fd = fd
-		pr.outgoing = ownAddress(fd)
-		l.p.ours.add(pr.outgoing, loopedBack(pr.server))
-		if err := l.watch(fd, interest, pr.slot*2+int32(wire.FromServer), pr.generation); err != nil {
-			l.nextServer(pr, err)
-		}
-	}
-}
-
-// dial begins a connection to the server.
-func (l *loop) dial(pr *pair) (fd int, err error) {
-	address, family := sockaddr(pr.server), unix.AF_INET
-	if path := pr.route.unixServer(); path != "" {
-		address, family = &unix.SockaddrUnix{Name: path}, unix.AF_UNIX
-	} else if pr.server.Addr().Is6() {
-		family = unix.AF_INET6
-	}
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
-	}
-	if family != unix.AF_UNIX {
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		if err == nil && l.p.Transparent {
-			err = dialFrom(fd, pr.client)
-		}
-	}
-	if err == nil {
-		err = unix.Connect(fd, address)
-	}
-	if err != nil && err != unix.EINPROGRESS {
-		_ = unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
-}
-
-// unreachable ends a pair whose server could not be connected to. The client sees a reset, as it would have seen.
-func (l *loop) unreachable(pr *pair, cause error) {
-	pr.pump = pr.route.begin(pr.client, pr.server, pr.begin)
-	pr.route.refuse(pr.pump, pr.route.named(pr.server), cause)
-	pr.pump = nil
-	l.end(pr, inspect.EndRefused)
-}
-
-// connect goes on when the kernel says that the connection is there, or will never be.
-func (l *loop) connect(pr *pair) {
-	g := &pr.legs[wire.FromServer]
-	errno, err := unix.GetsockoptInt(g.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && errno != 0 {
-		err = unix.Errno(errno)
-	}
-	if err != nil {
-		l.nextServer(pr, err)
-		return
-	}
-	client := pr.legs[wire.FromClient].fd
-	if l.p.ours.has(pr.client, func() (netip.AddrPort, error) { return originalServer(client) }) {
-		l.unreachable(pr, errCircle) // the hop before has said only now that it is one
-		return
-	}
-	pr.connected = true
-	l.connecting.remove(pr)
-	pr.last = time.Now()
-	pr.touched = pr.last
-	l.relaying.push(pr)
-	pr.pump = pr.route.begin(pr.client, pr.server, pr.begin)
-	if l.p.SendProxy != 0 {
-		l.hold(g, pr.route.header(pr.client, pr.route.wanted(ownAddress(client), pr.server)))
-		l.flush(pr, wire.FromServer)
-	}
-	for _, from := range []wire.Direction{wire.FromClient, wire.FromServer} {
-		if pr.open {
-			l.move(pr, from)
-		}
-	}
 }
 
 // event goes on with one side.
@@ -222,7 +81,7 @@ func (l *loop) event(pr *pair, side wire.Direction, events uint32) {
 	}
 }
 
-// move relays what one side has sent: read, write, show. Both directions of a pair are in one thread, so that what is
+// move relays what one side has sent: read, write, show. Both directions of a pair are in one goroutine, so that what is
 // shown is in the order of cause and effect.
 func (l *loop) move(pr *pair, from wire.Direction) {
 	src, dst := &pr.legs[from], &pr.legs[from.Reverse()]
@@ -258,7 +117,7 @@ func (l *loop) move(pr *pair, from wire.Direction) {
 	}
 	if !src.later {
 		src.later = true
-		l.later = append(l.later, turn{pr, pr.generation, from})
+		l.later = append(l.later, turn{pr, from})
 	}
 }
 
@@ -399,7 +258,6 @@ func (l *loop) end(pr *pair, how inspect.End) {
 
 // touch notes that the pair is not idle.
 func (l *loop) touch(pr *pair, now time.Time) {
-	pr.last = now
 	if now.Sub(pr.touched) >= l.p.touchTime() {
 		l.relaying.remove(pr)
 		pr.touched = now

@@ -3,14 +3,14 @@
 //
 // A Route joins a listener to an upstream server. Each connection is a conversation: it has two legs, and a Pump that
 // takes what they say to an inspect.Session. Two relays move the octets. On Linux, loops (loop_linux.go) do so for
-// plain connections: a few threads, each with an epoll of its own, so that an idle connection holds no buffer and no
+// plain connections: a few goroutines, each with an epoll of its own, so that an idle connection holds no buffer and no
 // stack. Everywhere else, and where a connection begins with a PROXY header or TLS is terminated, a pair of goroutines
 // does (relay.go).
 //
 // Watching never delays. A relay copies octets into its conversation's Pump, within a budget, and goes on; inspectors, a
 // few goroutines, take them from there to the parsers, and one committer lets the recorder write. What does not fit into
-// the budget is lost to the record, which says so, and never to the mail. Nothing here but the committer's call of
-// Recorder.Commit touches a file.
+// the budget is lost to the record, which says so, and never to the mail. No goroutine that relays or inspects touches a
+// file.
 package proxy
 
 import (

@@ -28,7 +28,7 @@ type upgrade struct {
 	behind []byte // what it sent behind the command
 	found  verdict
 	whole  bool   // the parser has just had a whole reply
-	over   bool   // TLS has begun
+	over   bool   // there is nothing to look for any more
 	kept   []byte // of the reply that the client waits for, which has not come whole
 }
 
