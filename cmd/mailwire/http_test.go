@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -187,7 +186,7 @@ func (r *brokenRecorder) Commit() error {
 type testProxy struct {
 	dir   string
 	http  string // where it answers
-	log   logBuffer
+	log   output
 	end   func()
 	ended chan int // its exit status
 }
@@ -278,27 +277,9 @@ func smtpServer(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// logBuffer is what a program writes while others read it.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // until looks again and again whether something has come true, and says whether it has in time.
 func until(ok func() bool) bool {
-	late := time.After(20 * time.Second)
+	late := time.After(patience)
 	for tick := time.Tick(5 * time.Millisecond); !ok(); {
 		select {
 		case <-tick:
@@ -309,6 +290,7 @@ func until(ok func() bool) bool {
 	return true
 }
 
+// await waits until something has come true.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	if !until(ok) {

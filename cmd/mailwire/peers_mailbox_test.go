@@ -18,7 +18,7 @@ func checkMutt(t *testing.T, got recorded) {
 	dir := t.TempDir()
 	rc, save := filepath.Join(dir, "muttrc"), filepath.Join(dir, "save")
 	write(t, rc, "set index_format='subject:%s' charset=utf-8 wait_key=no pipe_decode=no header_cache=''\n", 0o600)
-	write(t, save, "#!/bin/sh\ncat >\"$(mktemp \""+dir+"/got.XXXXXX\")\"\n", 0o700)
+	write(t, save, "#!/bin/sh\ncat >\"$(mktemp -p '"+dir+"' --suffix=.got)\"\n", 0o700)
 	for folder, mails := range folders(t, got) {
 		keys := "<first-entry>" + strings.Repeat("<pipe-message>"+save+"<enter><next-entry>", len(mails)) + "<exit>"
 		command := fmt.Sprintf("mutt -n -F %s -R -f %s -e 'push \"%s\"'", rc, filepath.Join(got.dir, "mail", folder), keys)
@@ -30,7 +30,7 @@ func checkMutt(t *testing.T, got recorded) {
 		}
 		var seen []string
 		for name, data := range files(t, dir) {
-			if strings.HasPrefix(name, "/got.") {
+			if strings.HasSuffix(name, ".got") {
 				seen = append(seen, data)
 				os.Remove(dir + name)
 			}

@@ -93,7 +93,7 @@ func (s *servers) startHAProxy(options string, to ...string) (at []string) {
 	}
 	s.daemon("haproxy", "-db", "-f", s.write("haproxy.cfg", config))
 	for _, address := range at {
-		waitFor(s.t, "HAProxy", func() bool { return listening(s.t, address) })
+		await(s.t, "HAProxy", func() bool { return listening(s.t, address) })
 	}
 	return at
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -46,38 +45,19 @@ func relay(t *testing.T, args ...string) *relaying {
 		}
 	})
 	t.Cleanup(stop)
-	r.stop = func() recorded { stop(); return recordedIn(t, r.dir) }
-	waitFor(t, "the proxy", func() bool {
+	r.stop = func() recorded {
+		stop()
+		got := load(t, r.dir)
+		slices.SortFunc(got.messages, func(a, b record.Message) int { return a.Begin.Compare(b.Begin.Time) })
+		return got
+	}
+	await(t, "the proxy", func() bool {
 		if len(ended) > 0 {
 			t.Fatalf("the proxy does not begin: %s", r.log)
 		}
 		return strings.Contains(r.log.String(), "relaying")
 	})
 	return r
-}
-
-// recordedIn reads a data directory.
-func recordedIn(t *testing.T, dir string) recorded {
-	t.Helper()
-	var got recorded
-	for name, data := range files(t, dir) {
-		got.all = append(got.all, data...)
-		for line := range strings.Lines(data) {
-			switch base := filepath.Base(name); {
-			case strings.HasPrefix(base, "sessions-"):
-				var s record.Session
-				unmarshal(t, line, &s)
-				got.sessions = append(got.sessions, s)
-			case strings.HasPrefix(base, "messages-"):
-				var m record.Message
-				unmarshal(t, line, &m)
-				got.messages = append(got.messages, m)
-			}
-		}
-	}
-	slices.SortFunc(got.sessions, func(a, b record.Session) int { return a.Begin.Compare(b.Begin.Time) })
-	slices.SortFunc(got.messages, func(a, b record.Message) int { return a.Begin.Compare(b.Begin.Time) })
-	return got
 }
 
 // client runs a mail program, which has to succeed.

@@ -132,19 +132,9 @@ func (s *servers) daemon(name string, args ...string) {
 	})
 }
 
-// waitFor waits until ready.
-func waitFor(t *testing.T, what string, ready func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ready(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("waited in vain for", what)
-		}
-	}
-}
-
 func (s *servers) awaitService(name string) {
 	s.t.Helper()
-	waitFor(s.t, name, func() bool { return listening(s.t, s.at[name]) })
+	await(s.t, name, func() bool { return listening(s.t, s.at[name]) })
 }
 
 // listening says whether somebody listens at an address of IPv4, without disturbing him.
@@ -319,7 +309,7 @@ userdb {
 `, s.dir, listeners))
 	s.daemon("dovecot", "-F", "-c", filepath.Join(s.dir, "dovecot/conf"))
 	s.awaitService("pop3")
-	waitFor(s.t, "Dovecot", func() bool {
+	await(s.t, "Dovecot", func() bool {
 		_, err := os.Stat(filepath.Join(s.dir, "dovecot/auth"))
 		return err == nil
 	})

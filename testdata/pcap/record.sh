@@ -47,7 +47,7 @@ client=192.0.2.7 client6=2001:db8::7
 mx=mx.example.net
 
 name=$1
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/mailwire-record.XXXXXX")
+tmp=$(mktemp -d --suffix=.mailwire-record)
 dir=$tmp/$name
 mkdir "$dir"
 chmod 755 "$tmp" "$dir"
