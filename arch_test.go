@@ -17,8 +17,11 @@ const module = "github.com/mailwire/mailwire/"
 
 // allowed says which packages of this module a package may import, besides what lies under it.
 var allowed = map[string][]string{
-	"cmd/mailwire":    {"archive", "inspect", "inspect/record", "inspect/wire", "proxy", "tap"},
-	"proxy":           {"inspect", "inspect/pop3", "inspect/record", "inspect/smtp", "inspect/tlsinfo", "inspect/wire"},
+	"cmd/mailwire": {
+		"archive", "inspect", "inspect/record", "inspect/wire", "proxy", "tap",
+		"view", "view/explain", "view/index", "view/replay", "view/report",
+	},
+	"proxy":           {"inspect", "inspect/pop3", "inspect/record", "inspect/segment", "inspect/smtp", "inspect/tlsinfo", "inspect/wire"},
 	"tap":             {"inspect", "inspect/record", "inspect/wire"},
 	"archive":         {"inspect", "inspect/record"},
 	"inspect":         {"inspect/message", "inspect/pop3", "inspect/record", "inspect/smtp", "inspect/tlsinfo", "inspect/wire"},
@@ -28,12 +31,18 @@ var allowed = map[string][]string{
 	"inspect/wire":    {},
 	"inspect/sasl":    {"inspect/wire"},
 	"inspect/record":  {},
+	"inspect/segment": {"inspect/wire"},
 	"inspect/tlsinfo": {"inspect/record"},
+	"view":            {"archive", "inspect/message", "inspect/record", "inspect/segment", "inspect/wire"},
+	"view/explain":    {},
+	"view/replay":     {"inspect/record", "inspect/wire", "view", "view/explain"},
+	"view/index":      {"inspect/record", "inspect/wire", "view"},
+	"view/report":     {"inspect/record", "view/explain", "view/index"},
 }
 
 // sansIO are the packages that do no input or output, read no clock and share nothing; forbidden is what would.
 var (
-	sansIO    = []string{"inspect/wire", "inspect/smtp", "inspect/pop3", "inspect/record", "inspect/sasl", "inspect/message"}
+	sansIO    = []string{"inspect/wire", "inspect/smtp", "inspect/pop3", "inspect/record", "inspect/sasl", "inspect/message", "inspect/segment"}
 	forbidden = []string{"net", "os", "io/fs", "sync", "sync/atomic", "log", "log/slog", "github.com/sirupsen/logrus", "syscall"}
 )
 

@@ -1,5 +1,5 @@
 // Package archive is the durable form of what mailwire saw: logs by day that can be followed, records as JSON Lines,
-// and a Maildir++ tree with the mails.
+// a Maildir++ tree with the mails, and the packets.
 //
 // A source of conversations takes a Journal for each of its goroutines; a Journal is an inspect.Sink. What it is told
 // it renders at once, into buffers, and mails it writes at once, into files. Cut ends a batch of a journal, and Commit
@@ -7,9 +7,10 @@
 // do not depend on how the work was shared out.
 //
 // In live mode journals never wait for a disk, be it slow, full or frozen: what is for the disk joins their batch, and
-// only Commit (and Close) touches it, and the one goroutine that spools large mails. Mails are stored in groups, which share what an fsync costs. What waits is bounded:
-// a mail that finds spoolMemory used up is given up, and its record says so; a line that finds lineMemory used up is
-// lost and counted.
+// only Commit (and Close) touches it, and the one goroutine that spools large mails. Mails are stored in groups, which
+// share what an fsync costs. What waits is bounded: a mail that finds spoolMemory used up is given up, and its record says
+// so; packets, lines of dialogue and records have a memory each, and what finds it used up is lost and counted. Before that
+// happens to a record, mails are given up, whose way to the disk is what records wait for.
 //
 // The day of a file is the day, in its own location, of the time that the line carries: a line of dialogue, a login
 // and a secret that of the event; a session that of its begin; all that is said of a mail (its record, its line, its
@@ -20,6 +21,9 @@
 // of all that is said of it, a run that was killed can be repeated: it adds what was missing. Only lines of dialogue and
 // logins of sessions that were not finished are then there twice. In live mode, where nothing happens again, nothing is
 // looked up or remembered.
+//
+// A trace, if one is asked for, has the packets behind all this, as pcapng by the day of each packet. Nobody looks
+// whether it has them already: of a capture that is read twice it has each packet twice.
 //
 // A file that cannot be written never stops a run: the record says that its mail was not stored, Stats counts it, and
 // Options.Warn hears of it once a minute.
@@ -97,9 +101,13 @@ type Options struct {
 	Flat    bool             // one Maildir folder for all days
 	Fsync   bool             // a mail is on the disk before its record is written
 	Secrets bool             // keep what Secret says
+	Trace   bool             // keep what Packet gives
 	Live    bool             // journals never touch the disk: Commit does all of it; and nothing is looked up, since nothing happens twice
 	PID     int              // of this process, for the log lines
 	Warn    func(msg string) // the program's log; called at most once a cause and minute, by any goroutine; nil: no one listens
+	Say     func(msg string) // the same, of what was removed because of Retention
+
+	Retention Retention // what need not be kept; of live mode only
 
 	disk disk // nil: the real one
 }
@@ -110,18 +118,21 @@ type Archive struct {
 	dir     string // absolute
 	disk    disk
 	lock    lock
+	gate    lock    // shared by who may be between a mail and its record; exclusive for who removes mails
+	keeper  *keeper // nil: everything is kept
 	warner  warner
 	spooler *spooler // of live mode
 	known   *known   // nil in live mode
 	mails   maildir
 	buffers buffers
-	lines   atomic.Int64 // octets of lineMemory that are used
+	waiting lineMemories
 	counts  counts
 
 	warnings sync.WaitGroup // those that are being said, in live mode
 
-	mu       sync.Mutex // guards journals
-	journals []*Journal
+	*Recorder            // for who shares the archive with nobody
+	mu        sync.Mutex // guards recorders and their journals
+	recorders []*Recorder
 
 	committing sync.Mutex // guards what follows: one Commit at a time
 	logs       daylogs
@@ -144,6 +155,7 @@ func Open(o Options) (*Archive, error) {
 	if o.Live && o.Warn != nil {
 		a.warner.say = func(msg string) { a.warnings.Go(func() { o.Warn(msg) }) } // nor does a journal wait for the program's log
 	}
+	a.Recorder = a.NewRecorder()
 	a.mails = maildir{disk: o.disk, root: filepath.Join(dir, "mail"), fsync: o.Fsync, made: map[string]bool{}}
 	a.logs = daylogs{a: a, open: map[logKey]*daylog{}}
 	a.group = group{a: a, max: maxGroup}
@@ -151,11 +163,21 @@ func Open(o Options) (*Archive, error) {
 		a.known = &known{a: a, seed: maphash.MakeSeed(), days: map[day]*knownDay{}}
 	}
 	if err := a.prepare(); err != nil {
-		_ = a.lock.Close()
-		return nil, fmt.Errorf("the data directory %s cannot be written: %w", dir, err)
+		_ = errors.Join(a.lock.Close(), a.gate.Close())
+		return nil, fmt.Errorf("the data directory %s cannot be written; name another, or give this user the right: %w", dir, err)
 	}
 	if o.Live {
+		if o.Fsync && o.Keep&All != None {
+			if a.group.root, err = os.Open(a.mails.root); err != nil {
+				_ = errors.Join(a.lock.Close(), a.gate.Close())
+				return nil, fmt.Errorf("the mails' directory cannot be read: %w", err)
+			}
+		}
 		a.spooler = newSpooler()
+		if o.Retention.limited() {
+			a.keeper = newKeeper(a, o.Retention)
+			go a.keeper.run()
+		}
 	}
 	return a, nil
 }
@@ -169,14 +191,33 @@ func (a *Archive) prepare() error {
 		return err
 	}
 	a.lock = lock
-	if err := makeDir(a.disk, a.path("logs")); err != nil {
-		return err
+	dirs := []string{"logs"}
+	if a.options.Trace {
+		dirs = append(dirs, "trace")
 	}
-	if err := probe(a.disk, a.path("logs")); err != nil {
-		return err
+	for _, dir := range dirs {
+		if err := makeDir(a.disk, a.path(dir)); err != nil {
+			return err
+		}
+		if err := probe(a.disk, a.path(dir)); err != nil {
+			return err
+		}
 	}
 	if a.options.Keep&All != None {
 		if err := a.mails.begin(a.options.PID, alone); err != nil {
+			return err
+		}
+	}
+	if a.options.Retention.Free > 0 {
+		if _, err := a.disk.Free(a.dir); err != nil {
+			return fmt.Errorf("the free space of its disk cannot be found out: %w", err)
+		}
+	}
+	if a.gate, err = lockDir(a.path("logs")); err != nil {
+		return err
+	}
+	if !a.options.Live { // a journal writes mails at any time
+		if err := a.gate.share(); err != nil {
 			return err
 		}
 	}
@@ -189,22 +230,30 @@ func (a *Archive) path(name string) string { return filepath.Join(a.dir, filepat
 // Close commits all that the journals were told, cut or not, and closes the files. No goroutine may use a journal any
 // more.
 func (a *Archive) Close() error {
-	a.mu.Lock()
-	journals := a.journals
-	a.mu.Unlock()
-	for _, j := range journals {
-		j.Cut()
+	if a.keeper != nil {
+		a.keeper.stop()
 	}
+	a.mu.Lock()
+	recorders := a.recorders
+	a.mu.Unlock()
 	a.committing.Lock()
 	defer a.committing.Unlock()
 	var errs []error
-	for batches := a.take(true); batches != nil; batches = a.take(true) {
-		errs = append(errs, a.write(batches))
+	for _, r := range recorders {
+		for _, j := range r.journals {
+			j.Cut()
+		}
+		for batches := r.take(true); batches != nil; batches = r.take(true) {
+			errs = append(errs, a.write(batches))
+		}
 	}
 	if a.spooler != nil {
 		a.spooler.end()
 	}
-	errs = append(errs, a.logs.close(), a.lock.Close())
+	if a.group.root != nil {
+		errs = append(errs, a.group.root.Close())
+	}
+	errs = append(errs, a.logs.close(), a.gate.Close(), a.lock.Close())
 	a.warnings.Wait()
 	return errors.Join(errs...)
 }
@@ -220,13 +269,15 @@ type Stats struct {
 	Duplicates        int64 // sessions whose record was there already
 	DuplicateMessages int64 // messages whose record, or whose session's, was there already
 	LinesLost         int64 // lines of any log or record file that could not be written
+	PacketsLost       int64 // packets that could not be written to the trace
 	Errors            int64 // file operations that failed and lost something
+	RemovedDays       int64 // because of Retention
 	MailsWaiting      int64 // octets of memory that hold mails which are unfinished or, in live mode, not written yet
 	LinesWaiting      int64 // octets of memory that hold what else is not written yet, in live mode
 }
 
 type counts struct {
-	sessions, errorReplies, messages, logins, stored, notStored, duplicates, duplicateMessages, linesLost, errors atomic.Int64
+	sessions, errorReplies, messages, logins, stored, notStored, duplicates, duplicateMessages, linesLost, packetsLost, errors, removedDays atomic.Int64
 }
 
 // Stats returns the counts so far.
@@ -236,8 +287,8 @@ func (a *Archive) Stats() Stats {
 		Sessions: c.sessions.Load(), ErrorReplies: c.errorReplies.Load(), Messages: c.messages.Load(), Logins: c.logins.Load(),
 		Stored: c.stored.Load(), NotStored: c.notStored.Load(),
 		Duplicates: c.duplicates.Load(), DuplicateMessages: c.duplicateMessages.Load(),
-		LinesLost: c.linesLost.Load(), Errors: c.errors.Load(),
-		MailsWaiting: a.buffers.lent.Load(), LinesWaiting: a.lines.Load(),
+		LinesLost: c.linesLost.Load(), PacketsLost: c.packetsLost.Load(), Errors: c.errors.Load(), RemovedDays: c.removedDays.Load(),
+		MailsWaiting: a.buffers.lent.Load(), LinesWaiting: a.waiting.sum(),
 	}
 }
 

@@ -1,16 +1,6 @@
 package archive
 
-import (
-	"bytes"
-
-	"github.com/mailwire/mailwire/inspect/record"
-)
-
 const (
-	lineMemory = 64 << 20 // octets that wait for the disk in all batches of live mode, but for the mails' own
-	lineOctets = 24       // what a line takes besides its text, and
-	opOctets   = 512      // what an operation takes besides a buffer or a record
-
 	maxFreeBatch  = 8       // batches that a journal keeps for what comes next, unless
 	maxBatchBytes = 4 << 20 // what one has besides its blocks became larger than this
 )
@@ -20,12 +10,12 @@ type batch struct {
 	buffers *buffers
 	mails   []delivery // to be stored first: they make lines
 	streams [logKinds]stream
-	octets  int64 // of lineMemory
+	octets  [memories]int64
 }
 
 func newBatch(a *Archive) *batch { return &batch{buffers: &a.buffers} }
 
-// stream is what of a batch goes to one kind of file. A line is in one block.
+// stream is what of a batch goes to one kind of file. A line, or a packet, is in one block.
 type stream struct {
 	full    [][]byte // blocks of whole lines, and
 	data    []byte   // the one that is being filled
@@ -89,18 +79,23 @@ func (b *batch) newBlock(st *stream, lines []byte) {
 // reset makes a batch empty; it is false if it is too large to be kept.
 func (b *batch) reset() bool {
 	size := cap(b.mails) * opOctets
-	b.mails, b.octets = b.mails[:0], 0
-	for i := range b.streams {
-		st := &b.streams[i]
-		for _, block := range st.full {
-			b.buffers.put(block)
-		}
-		b.buffers.put(st.data)
-		clear(st.full)
-		st.full, st.data, st.entries = st.full[:0], nil, st.entries[:0]
-		size += cap(st.entries) * lineOctets
+	b.mails = b.mails[:0]
+	for kind := range logKinds {
+		b.release(kind)
+		size += cap(b.streams[kind].entries) * lineOctets
 	}
 	return size <= maxBatchBytes
+}
+
+// release makes one stream of a batch empty.
+func (b *batch) release(kind logKind) {
+	st := &b.streams[kind]
+	for _, block := range st.full {
+		b.buffers.put(block)
+	}
+	b.buffers.put(st.data)
+	clear(st.full)
+	st.full, st.data, st.entries = st.full[:0], nil, st.entries[:0]
 }
 
 // begin returns what the next lines of a kind are appended to, for end.
@@ -113,47 +108,12 @@ func (j *Journal) end(kind logKind, of day, lines []byte) bool {
 		if st := &j.now.streams[kind]; !st.fits(lines) {
 			octets += st.room(len(lines))
 		}
-		if !j.reserve(octets) {
-			j.lose(kind, bytes.Count(lines, []byte{'\n'}))
+		if !j.reserve(kind.memory(), octets) {
+			_, n := kind.whole(lines)
+			j.lose(kind, n)
 			return false
 		}
 	}
 	j.now.add(kind, j.stamp, of, lines)
 	return true
-}
-
-// reserve counts octets of the batch as waiting for the disk, or says false where too many wait already.
-func (j *Journal) reserve(octets int) bool {
-	if !j.a.options.Live {
-		return true
-	}
-	n := int64(octets)
-	if j.a.lines.Add(n) > lineMemory {
-		j.a.lines.Add(-n)
-		return false
-	}
-	j.now.octets += n
-	return true
-}
-
-// reserveMessage reserves what a message takes until its lines are written. Its memory, as a record and then as a line
-// in each of two logs, is about twice that of its line.
-func (j *Journal) reserveMessage(m *record.Message) bool {
-	if !j.a.options.Live {
-		return true
-	}
-	j.text = m.AppendJSON(j.text[:0])
-	if !j.reserve(2*len(j.text) + opOctets) {
-		j.lose(messagesLog, 2)
-		return false
-	}
-	return true
-}
-
-// lose counts lines that there was no memory for.
-func (j *Journal) lose(kind logKind, n int) {
-	j.a.counts.linesLost.Add(int64(n))
-	if kind == messagesLog || kind == sessionsLog {
-		j.a.warner.warn("lines slow", "records are lost: the disk is too slow, and the memory for lines that wait for it is full")
-	}
 }

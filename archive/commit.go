@@ -7,67 +7,34 @@ const (
 	maxOuts     = 8       // files gathered for at a time; a batch rarely has lines of more than two days
 )
 
-// Commit appends the oldest batch that every journal has cut to the files; if there is none it does nothing. Lines are
-// in the order of their stamps, and lines with one stamp in the order of the journals. In live mode it does before
-// what the batch has to do for mails. The error is the first of each kind of file that could not be written; it is
-// counted and said already.
-func (a *Archive) Commit() error {
-	a.committing.Lock()
-	defer a.committing.Unlock()
-	if batches := a.take(false); batches != nil {
-		return a.write(batches)
-	}
-	return nil
-}
-
 // taken is a batch with its journal.
 type taken struct {
 	j *Journal
 	*batch
 }
 
-// take takes the oldest batch of each journal, or nothing if one has none. With rest it takes what there is.
-func (a *Archive) take(rest bool) []taken {
-	a.mu.Lock()
-	journals := a.journals
-	a.mu.Unlock()
-	var all []taken
-	for _, j := range journals {
-		j.mu.Lock()
-		if len(j.cut) > 0 {
-			all = append(all, taken{j, j.cut[0]})
-		}
-		j.mu.Unlock()
-	}
-	if !rest && len(all) < len(journals) {
-		return nil
-	}
-	for _, t := range all {
-		t.j.mu.Lock()
-		t.j.cut = append(t.j.cut[:0], t.j.cut[1:]...)
-		t.j.mu.Unlock()
-	}
-	return all
-}
-
-// write does what the batches have to do for mails, appends their lines to the files and gives them back.
+// write appends what the batches say to the files, and gives them back. What says nothing of mails is written first, so
+// that what comes while these are put on the disk finds memory.
 func (a *Archive) write(batches []taken) error {
-	for _, t := range batches {
-		for i := range t.mails {
-			a.group.add(&t.mails[i])
-			t.mails[i] = delivery{} // its record is of no use any more
-		}
+	if a.options.Live {
+		_ = a.gate.share() // without it nothing is worse than where there are no locks
+		defer a.gate.release()
 	}
-	a.group.settle()
 	a.logs.batch++
 	var errs []error
 	for kind := range logKinds {
-		if err := a.merge(kind, batches); err != nil {
-			errs = append(errs, err)
+		if kind == mailLog {
+			a.store(batches)
+		}
+		errs = append(errs, a.merge(kind, batches))
+		for _, t := range batches {
+			t.release(kind)
+		}
+		if next := kind + 1; next == logKinds || next.memory() != kind.memory() {
+			a.giveBack(kind.memory(), batches)
 		}
 	}
 	for _, t := range batches {
-		a.lines.Add(-t.octets)
 		if !t.reset() {
 			continue
 		}
@@ -78,6 +45,22 @@ func (a *Archive) write(batches []taken) error {
 		t.j.mu.Unlock()
 	}
 	return errors.Join(errs...)
+}
+
+// store does what the batches have to do for mails.
+func (a *Archive) store(batches []taken) {
+	for _, t := range batches {
+		for i := range t.mails {
+			d := &t.mails[i]
+			if d.spool != nil && a.yields() {
+				d.spool.giveUp(errSlow)
+				a.warnSlow()
+			}
+			a.group.add(d)
+			*d = delivery{} // its record is of no use any more
+		}
+	}
+	a.group.settle()
 }
 
 // cursor is how far a journal's stream has been merged.

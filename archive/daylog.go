@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 )
 
 // logKind is one of the files of a day, in the order in which a batch is written: a session's record says that all
@@ -13,19 +15,31 @@ import (
 type logKind int
 
 const (
-	smtpLog logKind = iota
+	traceLog logKind = iota // the only one that has blocks instead of lines; it goes before the mails too
+	smtpLog
 	pop3Log
-	mailLog
 	authLog
 	secretsLog
+	mailLog
 	messagesLog
 	sessionsLog
 	logKinds
 )
 
 func (k logKind) fileName(d day) string {
-	names := [logKinds]string{"smtp-sessions-%s.log", "pop3-sessions-%s.log", "mail-%s.log", "auth-%s.log", "secrets-%s.jsonl", "messages-%s.jsonl", "sessions-%s.jsonl"}
-	return "logs/" + fmt.Sprintf(names[k], d)
+	names := [logKinds]string{
+		"trace/trace-%s.pcapng", "logs/smtp-sessions-%s.log", "logs/pop3-sessions-%s.log", "logs/auth-%s.log",
+		"logs/secrets-%s.jsonl", "logs/mail-%s.log", "logs/messages-%s.jsonl", "logs/sessions-%s.jsonl",
+	}
+	return fmt.Sprintf(names[k], d)
+}
+
+// whole returns the octets of the whole lines, or packets, that data begins with, and their number.
+func (k logKind) whole(data []byte) (octets, n int) {
+	if k == traceLog {
+		return wholeBlocks(data)
+	}
+	return bytes.LastIndexByte(data, '\n') + 1, bytes.Count(data, []byte{'\n'})
 }
 
 const (
@@ -38,7 +52,7 @@ type logKey struct {
 	day  day
 }
 
-// daylogs appends whole lines to the files of the days. Only one goroutine uses it.
+// daylogs appends whole lines, or packets, to the files of the days. Only one goroutine uses it.
 type daylogs struct {
 	a      *Archive
 	open   map[logKey]*daylog
@@ -50,6 +64,7 @@ type daylogs struct {
 type daylog struct {
 	name    string
 	f       file
+	head    []byte      // goes before what is written first
 	info    fs.FileInfo // which file it is
 	checked int64       // batch in which it was last looked for
 	used    int64
@@ -65,17 +80,44 @@ func (d *daylogs) write(key logKey, lines []byte) error {
 			continue
 		}
 		var n int
-		if n, err = l.f.Write(lines); err == nil {
+		if n, err = l.write(lines); err == nil {
 			return nil
 		}
-		lines = lines[bytes.LastIndexByte(lines[:n], '\n')+1:]
+		whole, _ := key.kind.whole(lines[:n])
+		lines = lines[whole:]
 		d.closeLog(key) // what opens it again repairs it
 	}
 	_, _ = d.get(key)
-	d.a.counts.linesLost.Add(int64(bytes.Count(lines, []byte{'\n'})))
-	err = fmt.Errorf("%s cannot be written, lines are lost: %w", key.kind.fileName(key.day), err)
-	d.a.failed("logs", err)
+	return d.lost(key, lines, err)
+}
+
+// lost counts what cannot be written, and says so.
+func (d *daylogs) lost(key logKey, lines []byte, cause error) error {
+	_, n := key.kind.whole(lines)
+	what, count, words := "logs", &d.a.counts.linesLost, "lines are lost"
+	if key.kind == traceLog {
+		what, count, words = "trace", &d.a.counts.packetsLost, "packets are lost"
+	}
+	count.Add(int64(n))
+	err := fmt.Errorf("%s cannot be written, %s: %w", key.kind.fileName(key.day), words, cause)
+	d.a.failed(what, err)
 	return err
+}
+
+// write writes lines, and returns how many octets of them were written.
+func (l *daylog) write(lines []byte) (n int, err error) {
+	unlock, err := l.f.Lock()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	if l.head == nil {
+		return l.f.Write(lines)
+	}
+	n, err = l.f.Write(slices.Concat(l.head, lines)) // at once, so that the file never ends with a head
+	n = max(0, n-len(l.head))
+	l.head = nil
+	return n, err
 }
 
 // get returns the open file of a day. Once in a batch it looks whether the file still has its name: one that was
@@ -95,7 +137,7 @@ func (d *daylogs) get(key logKey) (*daylog, error) {
 			d.closeOldest()
 		}
 		var err error
-		if l, err = d.openLog(d.a.path(key.kind.fileName(key.day))); err != nil {
+		if l, err = d.openLog(key); err != nil {
 			return nil, err
 		}
 		d.open[key] = l
@@ -105,7 +147,8 @@ func (d *daylogs) get(key logKey) (*daylog, error) {
 }
 
 // openLog opens a file for append, and repairs its end.
-func (d *daylogs) openLog(name string) (*daylog, error) {
+func (d *daylogs) openLog(key logKey) (*daylog, error) {
+	name := d.a.path(key.kind.fileName(key.day))
 	info, err := d.a.disk.Lstat(name)
 	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
@@ -120,7 +163,7 @@ func (d *daylogs) openLog(name string) (*daylog, error) {
 	const flag = os.O_RDWR | os.O_APPEND | os.O_CREATE | noFollow
 	f, err := d.a.disk.OpenFile(name, flag, fileMode)
 	if errors.Is(err, fs.ErrNotExist) { // someone removed the directory
-		if err = makeDir(d.a.disk, d.a.path("logs")); err == nil {
+		if err = makeDir(d.a.disk, filepath.Dir(name)); err == nil {
 			f, err = d.a.disk.OpenFile(name, flag, fileMode)
 		}
 	}
@@ -128,6 +171,9 @@ func (d *daylogs) openLog(name string) (*daylog, error) {
 		return nil, err
 	}
 	l := &daylog{name: name, f: f}
+	if key.kind == traceLog {
+		l.head = appendSection(nil)
+	}
 	if missing {
 		err = f.Chmod(fileMode)
 	}
@@ -135,7 +181,7 @@ func (d *daylogs) openLog(name string) (*daylog, error) {
 		l.info, err = f.Stat()
 	}
 	if err == nil {
-		err = d.repairEnd(f, l.info.Size())
+		err = d.repairEnd(key.kind, f)
 	}
 	if err != nil {
 		_ = f.Close() // nothing was written
@@ -144,10 +190,32 @@ func (d *daylogs) openLog(name string) (*daylog, error) {
 	return l, nil
 }
 
-// repairEnd cuts off a last line that has no end. Nothing before it is touched.
-func (d *daylogs) repairEnd(f file, size int64) error {
+// repairEnd cuts off what was not written to its end. Nothing before it is touched, nor what another process is writing.
+func (d *daylogs) repairEnd(kind logKind, f file) error {
+	unlock, err := f.Lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	endOf := d.lastLine
+	if kind == traceLog {
+		endOf = lastPacket
+	}
+	end, err := endOf(f, info.Size())
+	if err == nil && end < info.Size() {
+		err = f.Truncate(end)
+	}
+	return err
+}
+
+// lastLine returns where the last line ends that has an end.
+func (d *daylogs) lastLine(f file, size int64) (int64, error) {
 	if size == 0 {
-		return nil
+		return 0, nil
 	}
 	if d.repair == nil {
 		d.repair = make([]byte, repairBuffer)
@@ -157,17 +225,14 @@ func (d *daylogs) repairEnd(f file, size int64) error {
 		begin := max(0, end-n)
 		piece := d.repair[:end-begin]
 		if k, err := f.ReadAt(piece, begin); k < len(piece) {
-			return err
+			return 0, err
 		}
 		if i := bytes.LastIndexByte(piece, '\n'); i >= 0 {
-			if whole := begin + int64(i) + 1; whole < size {
-				return f.Truncate(whole)
-			}
-			return nil
+			return begin + int64(i) + 1, nil
 		}
 		end = begin
 	}
-	return f.Truncate(0)
+	return 0, nil
 }
 
 func (d *daylogs) closeLog(key logKey) {

@@ -25,6 +25,9 @@ type disk interface {
 	Rename(from, to string) error
 	Remove(name string) error
 	ReadDir(name string) ([]fs.DirEntry, error)
+	Entries(name string, do func(fs.DirEntry) error) error // of a directory of any size, in any order, up to the first error
+	SyncAll(dir *os.File) error                            // of all files of the file system; errors.ErrUnsupported where each is to be synced
+	Free(dir string) (octets int64, err error)             // of the file system, for this process
 }
 
 type writer interface {
@@ -39,6 +42,7 @@ type file interface {
 	io.WriterAt
 	Stat() (fs.FileInfo, error)
 	Truncate(size int64) error
+	Lock() (unlock func(), err error) // keeps other processes from writing; waits for one that writes
 	Chmod(perm fs.FileMode) error
 }
 
@@ -61,7 +65,13 @@ func (osDisk) OpenFile(name string, flag int, perm fs.FileMode) (file, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f, nil
+	return osFile{f}, nil
+}
+
+type osFile struct{ *os.File }
+
+func (f osFile) Lock() (unlock func(), err error) {
+	return func() { _ = flock(f.File, unlocked) }, flock(f.File, exclusive)
 }
 
 func (osDisk) Lstat(name string) (fs.FileInfo, error)     { return os.Lstat(name) }
@@ -69,6 +79,30 @@ func (osDisk) Mkdir(name string, perm fs.FileMode) error  { return os.Mkdir(name
 func (osDisk) Chmod(name string, perm fs.FileMode) error  { return os.Chmod(name, perm) }
 func (osDisk) Remove(name string) error                   { return os.Remove(name) }
 func (osDisk) ReadDir(name string) ([]fs.DirEntry, error) { return os.ReadDir(name) }
+
+const entriesAtOnce = 1000
+
+func (osDisk) Entries(name string, do func(fs.DirEntry) error) error {
+	dir, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	for {
+		entries, err := dir.ReadDir(entriesAtOnce)
+		for _, e := range entries {
+			if err := do(e); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
 
 // makeDir makes a directory with our mode, whatever the umask. One that is there keeps the mode it has.
 func makeDir(d disk, name string) error {
@@ -89,7 +123,11 @@ func probe(d disk, dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), d.Remove(name))
+	err = errors.Join(f.Close(), d.Remove(name))
+	if errors.Is(err, fs.ErrNotExist) { // another process that began at the same time removed it
+		return nil
+	}
+	return err
 }
 
 // syncDir puts the names in a directory on the disk.

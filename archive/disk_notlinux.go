@@ -2,8 +2,13 @@
 
 package archive
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 func (osDisk) OpenUnnamed(string) (unnamed, error) { return nil, errors.ErrUnsupported }
+
+func (osDisk) SyncAll(*os.File) error { return errors.ErrUnsupported }
 
 func startSync(int) error { return nil }

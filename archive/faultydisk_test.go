@@ -3,6 +3,7 @@ package archive
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"sync"
 	"syscall"
 )
@@ -79,6 +80,13 @@ func (u *faultyUnnamed) Link(name string) error {
 		return err
 	}
 	return u.f.Link(name)
+}
+
+func (d *faultyDisk) SyncAll(dir *os.File) error {
+	if err := d.op("sync all of " + dir.Name()); err != nil {
+		return err
+	}
+	return d.osDisk.SyncAll(dir)
 }
 
 func (d *faultyDisk) Lstat(name string) (fs.FileInfo, error) {
@@ -189,6 +197,13 @@ func (f *faultyFile) Stat() (fs.FileInfo, error) {
 		return nil, err
 	}
 	return f.file.Stat()
+}
+
+func (f *faultyFile) Lock() (unlock func(), err error) {
+	if err := f.d.op("lock " + f.name); err != nil {
+		return nil, err
+	}
+	return f.file.Lock()
 }
 
 func (f *faultyFile) Truncate(size int64) error {

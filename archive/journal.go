@@ -26,18 +26,10 @@ type Journal struct {
 	free []*batch
 }
 
-var _ inspect.Recorder = (*Archive)(nil)
+var _ inspect.Recorder = (*Recorder)(nil)
 
-// Journal returns a new journal; lines with the same stamp are in the order in which their journals were made. All
-// journals are made before any of them is cut.
-func (a *Archive) Journal() inspect.Journal { return a.journal() }
-
-func (a *Archive) journal() *Journal {
-	j := &Journal{a: a, now: newBatch(a), group: &group{a: a, max: 1}, asked: map[string]bool{}}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.journals = append(a.journals, j)
-	return j
+func newJournal(a *Archive) *Journal {
+	return &Journal{a: a, now: newBatch(a), group: &group{a: a, max: 1}, asked: map[string]bool{}}
 }
 
 // Stamp says that the calls that follow are caused by this packet. Stamps of a journal never go down.

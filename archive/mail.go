@@ -4,7 +4,7 @@ import "errors"
 
 var (
 	// errSlow is why live mode gives a mail up.
-	errSlow = errors.New("the disk is too slow, and the memory for what waits for it is full")
+	errSlow = errors.New("mails come faster than they can be written, and the memory for what waits is full")
 	// errUnwanted is why the octets of a mail are dropped that are not to be kept.
 	errUnwanted = errors.New("it is not wanted")
 )
@@ -121,7 +121,11 @@ func (m *mail) starve() {
 
 func (m *mail) tooSlow() {
 	m.giveUp(errSlow)
-	m.j.a.warner.warn("slow mails", "mails are not stored: "+errSlow.Error())
+	m.j.a.warnSlow()
+}
+
+func (a *Archive) warnSlow() {
+	a.warner.warn("slow mails", "mails are not stored: "+errSlow.Error())
 }
 
 // flush hands over buf.
@@ -136,7 +140,7 @@ func (m *mail) flush() {
 
 // hand has something done to the file, unless too much waits for the disk already.
 func (m *mail) hand(op func()) {
-	if !m.j.reserve(opOctets) {
+	if !m.j.reserve(recordMemory, opOctets) {
 		m.tooSlow()
 		return
 	}

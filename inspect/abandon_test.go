@@ -21,7 +21,7 @@ type mine struct {
 	calls        int
 	from, until  int // the calls that panic
 	opened, kept int // mails
-	connected    int // lines that say so
+	connected    int // lines that say "connected" or "connecting"
 	sessions     []*record.Session
 }
 
@@ -36,7 +36,7 @@ func (m *mine) Secret(s *record.Session, secret record.Secret) { m.tick() }
 func (m *mine) Session(s *record.Session)                      { m.sessions = append(m.sessions, s) }
 
 func (m *mine) Line(s *record.Session, l record.Line) {
-	if bytes.HasPrefix(l.Text, []byte("connected ")) {
+	if bytes.HasPrefix(l.Text, []byte("connect")) {
 		m.connected++
 	}
 	m.tick()

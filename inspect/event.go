@@ -7,6 +7,7 @@ import (
 
 	"github.com/mailwire/mailwire/inspect/pop3"
 	"github.com/mailwire/mailwire/inspect/record"
+	"github.com/mailwire/mailwire/inspect/sasl"
 	"github.com/mailwire/mailwire/inspect/smtp"
 	"github.com/mailwire/mailwire/inspect/wire"
 )
@@ -35,6 +36,9 @@ func (s *Session) event(e wire.Event) {
 		s.sniff(wire.Chunk{Dir: e.Dir, Time: e.Time, Lost: e.Lost, Data: e.Data})
 	case *wire.Gap:
 		s.missing(record.Time{Time: e.Time}, e.Lost, e.Dir.String())
+		for _, t := range s.transactions {
+			t.gapped = true
+		}
 	case *wire.Noise:
 		s.noise(e)
 	case *wire.Anomaly:
@@ -77,7 +81,7 @@ func (s *Session) reply(e *wire.Reply) {
 		kind = record.Refusal
 		s.refusal(e)
 	}
-	s.line(record.Line{Time: t, Kind: kind, Text: e.Lines, Command: s.label(e), Code: e.Code, Wait: e.Wait})
+	s.line(record.Line{Time: t, Kind: kind, Text: e.Lines, Command: s.label(e), Code: e.Code, GoOn: e.GoOn, Wait: e.Wait})
 	said := s.said(e.Lines)
 	s.entry(record.Entry{MS: t.MS(s.rec.Begin), From: "server", Text: said})
 	if ms := e.Wait.Seconds() * 1000; e.Wait >= 0 && (s.rec.Slowest == nil || ms > s.rec.Slowest.MS) {
@@ -147,7 +151,7 @@ func (s *Session) capabilities(e *wire.Reply, said string) {
 // countReply counts a command that succeeded, as Postfix does: DATA does when the mail is accepted.
 func (s *Session) countReply(e *wire.Reply) {
 	switch {
-	case !e.OK || e.To == 0 || e.Code/100 == 3:
+	case !e.OK || e.To == 0 || e.GoOn:
 	case e.Verb != wire.DataEnd:
 		s.countVerb(e.Verb, true)
 	case e.To != s.counted: // LMTP has several replies
@@ -163,8 +167,8 @@ func (s *Session) countReply(e *wire.Reply) {
 // countVerb counts a command (ok: its positive reply) for the summary.
 func (s *Session) countVerb(verb string, ok bool) {
 	const maxVerbs = 32
-	if verb == "" {
-		return // an empty line
+	if verb == "" || verb == sasl.Mask {
+		return // an empty line, or a response that no challenge asked for
 	}
 	i := slices.IndexFunc(s.verbs, func(v verbCount) bool { return v.verb == verb })
 	if i < 0 {
@@ -192,7 +196,7 @@ func (s *Session) login(e *wire.Login) {
 		outcome = record.Failure
 	}
 	l := record.Login{
-		Time: record.Time{Time: e.Time}, Mechanism: record.Text(e.Mechanism), User: record.Text(e.User), Outcome: outcome, Code: e.Code,
+		Time: record.Time{Time: e.Time}, Mechanism: record.Text(e.Mechanism), User: record.Text(e.User), TLS: s.tls, Outcome: outcome, Code: e.Code,
 		Enhanced: e.Enhanced, Text: text(e.Text),
 	}
 	if len(s.rec.Auth) < record.MaxLogins {

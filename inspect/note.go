@@ -93,6 +93,9 @@ func (s *Session) summary() {
 	}
 	count(" commands=", int64(s.rec.Commands))
 	count(" replies=", int64(s.rec.Replies))
+	if s.rec.Unanswered > 0 {
+		count(" unanswered=", int64(s.rec.Unanswered))
+	}
 	count(" messages=", int64(s.rec.Messages))
 	count(" octets=", s.rec.Octets.Client)
 	count("+", s.rec.Octets.Server)

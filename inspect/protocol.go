@@ -111,7 +111,11 @@ func (s *Session) speak(v verdict) {
 func (s *Session) begin(protocol string, parser wire.Parser) {
 	s.rec.Protocol, s.parser, s.begun = protocol, parser, true
 	const longest = 128 // two addresses of IPv6
-	text := s.conn.Client.AppendTo(append(make([]byte, 0, longest), "connected "...))
+	what := "connected "
+	if s.closing && s.how == EndRefused {
+		what = "connecting " // and no more
+	}
+	text := s.conn.Client.AppendTo(append(make([]byte, 0, longest), what...))
 	text = s.conn.Server.AppendTo(append(text, " to "...))
 	s.line(record.Line{Time: s.rec.Begin, Kind: record.Note, Text: text})
 	if !s.conn.Started {

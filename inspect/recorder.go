@@ -1,5 +1,7 @@
 package inspect
 
+import "time"
+
 // Recorder is where the words of many sessions go. Every way to watch gives each of the goroutines that run its sessions
 // a journal, and lets one goroutine commit what the journals were told.
 type Recorder interface {
@@ -17,6 +19,16 @@ type Journal interface {
 	// number of the packet, from 1, and what the end of the input causes with numbers beyond the last packet's; what
 	// watches live stamps the time.
 	Stamp(place int64)
+	// Packet keeps a packet in the trace, where one is kept. All of it is borrowed.
+	Packet(p Packet)
 	// Cut ends a batch.
 	Cut()
+}
+
+// Packet is what a trace keeps of a packet: Head and, behind it, Data.
+type Packet struct {
+	Time       time.Time // its day, in its own location, names the file
+	Link       int       // what it begins with: a LINKTYPE of the registry
+	Wire       int       // octets that it had on the wire
+	Head, Data []byte
 }

@@ -147,6 +147,9 @@ func (s *Session) Close(t time.Time, how End) {
 	s.shaken(s.rec.End)
 	s.rec.DurationMS = s.rec.End.MS(s.rec.Begin)
 	s.rec.Status = s.status(unanswered)
+	if !s.cut && s.rec.Lost.Server == 0 { // else the replies may be what was missed
+		s.rec.Unanswered = max(0, s.sent-s.answered)
+	}
 	s.summary()
 	s.closed = true
 	s.sink.Session(s.rec)

@@ -27,6 +27,7 @@ type transaction struct {
 	acked  int  // replies to the end of data for one recipient each (LMTP, PRDR)
 	prdr   bool // those are followed by one for all
 	judged bool // the last reply to the end of data was seen
+	gapped bool // octets of the session were lost while it was under way
 	torn   bool // some that keep its octets have more of them than others
 
 	mail Mail
@@ -296,9 +297,9 @@ func (t *transaction) verdict(protocol string, cut bool) string {
 		return record.Rejected
 	case t.sent:
 		return record.Unknown
-	case r.Via == "" && t.total.Rejected > 0 && t.total.Accepted == 0:
+	case r.Via == "" && t.total.Rejected > 0 && t.total.Accepted == 0 && !t.gapped:
 		return record.Rejected
-	case cut, t.endsInHole():
+	case cut, t.gapped, t.endsInHole():
 		return record.Unknown
 	}
 	return record.Aborted

@@ -115,6 +115,7 @@ func (printer) Login(*record.Session, int, record.Login) {}
 func (printer) Secret(*record.Session, record.Secret)    {}
 func (printer) OpenMail(*record.Message) inspect.Mail    { return nil }
 func (printer) Stamp(int64)                              {}
+func (printer) Packet(inspect.Packet)                    {}
 func (printer) Cut()                                     {}
 func (printer) Message(m *record.Message, _ inspect.Mail) {
 	_, _ = os.Stdout.Write(append(m.AppendJSON(nil), '\n'))

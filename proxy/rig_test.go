@@ -367,6 +367,7 @@ func (j *journal) Login(s *record.Session, _ int, _ record.Login) { j.m.fault(s.
 func (j *journal) Secret(s *record.Session, _ record.Secret)      { j.m.fault(s.ID, false) }
 func (j *journal) OpenMail(m *record.Message) inspect.Mail        { j.m.fault(m.Session, false); return nil }
 func (j *journal) Stamp(int64)                                    {}
+func (*journal) Packet(inspect.Packet)                            {}
 func (j *journal) Cut()                                           {}
 
 func (j *journal) Message(r *record.Message, _ inspect.Mail) {

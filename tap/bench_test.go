@@ -29,6 +29,7 @@ func (c *counter) Close(t time.Time, how inspect.End) {
 type silent struct{ inspect.Sink }
 
 func (silent) Stamp(int64)              {}
+func (silent) Packet(inspect.Packet)    {}
 func (silent) Cut()                     {}
 func (silent) Journal() inspect.Journal { return silent{} }
 func (silent) Commit() error            { return nil }

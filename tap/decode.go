@@ -86,7 +86,8 @@ const (
 
 // decoder finds the TCP segment in a packet. What remains of the packet is data, which had wire octets on the wire.
 type decoder struct {
-	frags fragments
+	frags     fragments
+	noTunnels bool // of encapsulations only VLANs are looked into
 
 	seg        *segment
 	data       []byte
@@ -211,6 +212,11 @@ func (d *decoder) etherType(t uint16) verdict {
 			}
 			t = binary.BigEndian.Uint16(h[2:])
 			continue
+		}
+		if d.noTunnels && t >= 0x0600 {
+			return notTCP
+		}
+		switch t {
 		case etherMPLS, etherMPLSMulti:
 			return d.mpls()
 		case etherPPPoE:

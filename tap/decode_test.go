@@ -46,8 +46,15 @@ var (
 	six  = [2]netip.Addr{netip.MustParseAddr("2001:db8::7"), netip.MustParseAddr("2001:db8::9")}
 )
 
-// TestDecode wraps one segment in everything that is understood.
-func TestDecode(t *testing.T) {
+// frame is a packet in a table of tests.
+type frame struct {
+	name string
+	link LinkType
+	data []byte
+}
+
+// wrapped is one segment in everything that is understood.
+func wrapped() []frame {
 	tcp := tcpSegment(51514, 25, 7, 9, psh|ack, []byte("EHLO x\r\n"))
 	ip4, ip6 := ipPacket(four[0], four[1], protoTCP, tcp), ipPacket(six[0], six[1], protoTCP, tcp)
 	tunnel := func(protocol byte, payload []byte) []byte {
@@ -66,11 +73,7 @@ func TestDecode(t *testing.T) {
 	extended := ipPacket(six[0], six[1], protoHopByHop, join(protoDest, 0, zeros(6), protoRouting, 1, zeros(14), protoFragment, 0, zeros(6), protoTCP, 0, zeros(6), tcp))
 	authenticated := ipPacket(six[0], six[1], protoAH, join(protoTCP, 4, zeros(22), tcp))
 	snap := join(zeros(12), be16(uint16(8+len(ip4))), 0xaa, 0xaa, 3, 0, 0, 0, be16(etherIPv4), ip4)
-	for _, c := range []struct {
-		name string
-		link LinkType
-		data []byte
-	}{
+	return []frame{
 		{"Ethernet", LinkEthernet, etherFrame(etherIPv4, ip4)},
 		{"Ethernet IPv6", LinkEthernet, etherFrame(etherIPv6, ip6)},
 		{"padding", LinkEthernet, join(etherFrame(etherIPv4, ip4), "padding")},
@@ -81,6 +84,7 @@ func TestDecode(t *testing.T) {
 		{"SNAP", LinkEthernet, snap},
 		{"MPLS", LinkEthernet, etherFrame(etherMPLS, join(be16(1, 0x0040, 1, 0x0140), ip4))},
 		{"MPLS pseudowire", LinkEthernet, etherFrame(etherMPLS, join(be16(1, 0x0140), zeros(4), etherFrame(etherIPv4, ip4)))},
+		{"MPLS pseudowire, no control word", LinkEthernet, etherFrame(etherMPLS, join(be16(1, 0x0140), 0, 0x1b, etherFrame(etherIPv4, ip4)[2:]))},
 		{"PPPoE", LinkEthernet, etherFrame(etherPPPoE, join(0x11, 0, be16(1, uint16(2+len(ip4)), 0x0021), ip4))},
 		{"PPPoE IPv6", LinkEthernet, etherFrame(etherPPPoE, join(0x11, 0, be16(1, uint16(2+len(ip6)), 0x0057), ip6, "padding"))},
 		{"IPv4 options", LinkEthernet, etherFrame(etherIPv4, ipOptions)},
@@ -118,11 +122,22 @@ func TestDecode(t *testing.T) {
 		{"ERSPAN II", LinkRaw, tunnel(protoGRE, join(be16(0x1000, etherERSPAN2), zeros(12), etherFrame(etherIPv4, ip4)))},
 		{"ERSPAN III", LinkRaw, tunnel(protoGRE, join(be16(0x1000, etherERSPAN3), zeros(16), etherFrame(etherIPv4, ip4)))},
 		{"ERSPAN III subheader", LinkRaw, tunnel(protoGRE, join(be16(0x1000, etherERSPAN3), zeros(15), 1, zeros(8), etherFrame(etherIPv4, ip4)))},
+		{"ERSPAN III of IP", LinkRaw, tunnel(protoGRE, join(be16(0x1000, etherERSPAN3), zeros(14), 2<<2, 1, zeros(8), ip4))},
 		{"VXLAN", LinkRaw, tunnel(protoUDP, udpPacket(portVXLAN, join(8, zeros(7), etherFrame(etherIPv4, ip4))))},
 		{"VXLAN 8472", LinkRaw, tunnel(protoUDP, udpPacket(portVXLANLinux, join(8, zeros(7), etherFrame(etherVLAN, join(be16(1, etherIPv6), ip6)))))},
 		{"Geneve", LinkRaw, tunnel(protoUDP, udpPacket(portGeneve, join(0, 0, be16(etherBridged), zeros(4), etherFrame(etherIPv4, ip4))))},
 		{"Geneve options", LinkRaw, tunnel(protoUDP, udpPacket(portGeneve, join(2, 0, be16(etherIPv6), zeros(12), ip6)))},
-	} {
+		{"L2TP", LinkRaw, tunnel(protoUDP, udpPacket(portL2TP, join(be16(0x0002, 5, 6), 0xff, 3, be16(0x0021), ip4)))},
+		{"L2TP from its port", LinkRaw, tunnel(protoUDP, join(be16(portL2TP, 40000, 0, 0, 0x0002, 5, 6, 0x0057), ip6))},
+		{"L2TP length", LinkRaw, tunnel(protoUDP, udpPacket(portL2TP, join(be16(0x4002, uint16(10+len(ip4)), 5, 6, 0x0021), ip4, "padding")))},
+		{"L2TP length, sequence, offset", LinkRaw, tunnel(protoUDP, udpPacket(portL2TP,
+			join(be16(0x4a02, uint16(20+len(tso6)), 5, 6, 1, 2, 3), zeros(3), 0xff, 3, 0x57, tso6, "padding")))},
+		{"L2TP priority, empty offset", LinkRaw, tunnel(protoUDP, udpPacket(portL2TP, join(be16(0x0302, 5, 6, 0, 0x0021), ip4)))},
+	}
+}
+
+func TestDecode(t *testing.T) {
+	for _, c := range wrapped() {
 		t.Run(c.name, func(t *testing.T) {
 			var d decoder
 			var s segment
@@ -160,6 +175,8 @@ func TestDecodeOther(t *testing.T) {
 	for range maxLayers + 1 {
 		deep = ipPacket(four[0], four[1], protoIPIP, deep)
 	}
+	gre := func(data []byte) []byte { return ipPacket(four[0], four[1], protoGRE, data) }
+	l2tp := func(data []byte) []byte { return ipPacket(four[0], four[1], protoUDP, udpPacket(portL2TP, data)) }
 	tags := etherFrame(etherVLAN, slices.Repeat(be16(1, etherVLAN), 10000))
 	for _, c := range []struct {
 		name string
@@ -172,6 +189,20 @@ func TestDecodeOther(t *testing.T) {
 		{"spanning tree", notTCP, LinkEthernet, join(zeros(12), be16(38), 0x42, 0x42, 3, zeros(35))},
 		{"UDP", notTCP, LinkRaw, ipPacket(four[0], four[1], protoUDP, udpPacket(53, zeros(12)))},
 		{"ICMP", notTCP, LinkRaw, ipPacket(four[0], four[1], 1, zeros(8))},
+		{"PPTP acknowledgment", notTCP, LinkRaw, gre(be16(0x2081, 0x880b, 0, 9, 0, 7))},
+		{"PPTP acknowledgment and padding", notTCP, LinkRaw, gre(join(be16(0x2081, 0x880b, 0, 9, 0, 7), 0x21, ip4))},
+		{"GRE version 1 of no PPP", notTCP, LinkRaw, gre(join(be16(0x3001, 0x880c, 0, 9, 0, 7), 0x21, ip4))},
+		{"PPTP encrypted", notTCP, LinkRaw, gre(join(be16(0x3001, 0x880b, 0, 9, 0, 7), 0xff, 3, be16(0x00fd), zeros(40)))},
+		{"GRE keepalive", notTCP, LinkRaw, gre(be16(0, 0))},
+		{"L2TP control", notTCP, LinkRaw, l2tp(join(be16(0xc802, 12, 5, 0, 1, 1)))},
+		{"L2TP control with a message", notTCP, LinkRaw, l2tp(join(be16(0xc802, uint16(14+len(ip4)), 5, 0, 1, 1, 0x0021), ip4))},
+		{"L2TP version 3", notTCP, LinkRaw, l2tp(join(be16(0x0003, 0, 5, 6, 0x0021), ip4))},
+		{"L2F", notTCP, LinkRaw, l2tp(join(be16(0x0001, 0x0021), ip4))},
+		{"L2TP of PPP's own", notTCP, LinkRaw, l2tp(be16(0x0002, 5, 6, 0xff03, 0xc021, 0x0901, 4))},
+		{"L2TP shorter than its header", undecodable, LinkRaw, l2tp(join(be16(0x4002, 3, 5, 6, 0x0021), ip4))},
+		{"L2TP offset beyond the packet", undecodable, LinkRaw, l2tp(join(be16(0x0202, 5, 6, 999, 0x0021), ip4))},
+		{"VXLAN from its port", notTCP, LinkRaw, ipPacket(four[0], four[1], protoUDP, join(be16(portVXLAN, 53, 0, 0), 8, zeros(7), etherFrame(etherIPv4, ip4)))},
+		{"Geneve from its port", notTCP, LinkRaw, ipPacket(four[0], four[1], protoUDP, join(be16(portGeneve, 53, 0, 0), be16(0, etherIPv4, 0, 0), ip4))},
 		{"PPPoE discovery", notTCP, LinkEthernet, etherFrame(etherPPPoE, join(0x11, 9, zeros(4)))},
 		{"too deep", undecodable, LinkRaw, deep},
 		{"tags without end", undecodable, LinkEthernet, tags},

@@ -25,7 +25,10 @@ func (f *flow) data(sg *segment, off, n, need int64) {
 	start := max(off, me.next)
 	payload = payload[min(start-off, int64(len(payload))):]
 	c := f.shard.pool.piece(len(payload))
-	c.start, c.end, c.origin, c.need, c.packet, c.time = start, end, off, need, sg.packet, f.clock
+	c.start, c.end, c.origin, c.last, c.need, c.packet, c.time = start, end, off, off+n, need, sg.packet, f.clock
+	if sg.flags&fin != 0 {
+		c.last++
+	}
 	c.data = c.memory[:copy(c.memory, payload)]
 	before := me.queue.cost
 	conflict := me.queue.insert(c)
@@ -65,7 +68,8 @@ func (f *flow) say(side uint8, data []byte) {
 	f.shard.stats.lost += lost
 	s.Feed(wire.Chunk{Dir: f.direction(side), Time: f.saying(), Lost: lost, Data: data})
 	if s.Ignored() {
-		f.ignored, f.session = true, nil
+		f.ignored = true
+		f.forget()
 		f.release()
 	}
 }

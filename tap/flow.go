@@ -325,8 +325,16 @@ func (f *flow) close(how inspect.End) {
 		f.sayLost(1)
 		s.Close(f.at(f.endTime(how)), how)
 	}
-	f.session = nil
+	f.forget()
 	f.release()
+}
+
+// forget lets go of the session, which has ended or wants no more.
+func (f *flow) forget() {
+	if f.session != nil {
+		f.session = nil
+		f.shard.stats.ended++
+	}
 }
 
 // endTime returns when the flow ended: at the packet that ended it, not when nothing before that was waited for any more.

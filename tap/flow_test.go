@@ -467,16 +467,19 @@ func TestFastOpen(t *testing.T) {
 		close unknown`)
 }
 
-// TestOverlap: among segments held back, the one that starts leftmost gives its octets, and where both start at the same
-// place, the first to arrive; what was given does not change.
+// TestOverlap: among segments held back, the one that starts leftmost gives its octets; where both start at the same place
+// the longer one, and of two that are equally long the first to arrive; what was given does not change.
 func TestOverlap(t *testing.T) {
 	for _, c := range []struct {
 		name, want string
 		overlaps   int
-		segments   []string // "offset text", the octet at 0 last
+		segments   []string // "offset text", with $ for a FIN; the octet at 0 last
 	}{
 		{"the first of equals", "0BBBB", 1, []string{"1 BBBB", "1 CCCC"}},
-		{"the longer of equals goes on", "0BBBBCC", 1, []string{"1 BBBB", "1 CCCCCC"}},
+		{"the longer of equals", "0CCCCCC", 1, []string{"1 BBBB", "1 CCCCCC"}},
+		{"the longer of equals came first", "0CCCCCC", 1, []string{"1 CCCCCC", "1 BBBB"}},
+		{"the longer of equals by its FIN", "0CCCC", 1, []string{"1 BBBB", "1 CCCC$"}},
+		{"the longer of equals behind another", "0AACCCC", 2, []string{"2 BBBB", "1 AA", "2 CCCCC"}},
 		{"leftmost first", "0AAAAB", 1, []string{"1 AAAA", "3 BBB"}},
 		{"leftmost last", "0AAAAB", 1, []string{"3 BBB", "1 AAAA"}},
 		{"around", "0AAAAAA", 1, []string{"3 BB", "1 AAAAAA"}},
@@ -494,7 +497,12 @@ func TestOverlap(t *testing.T) {
 				var at int
 				var text string
 				fmt.Sscanf(s, "%d %s", &at, &text)
-				l.raw(0, base+uint32(at), l.seq[1], ack, text)
+				flags := uint8(ack)
+				text, end := strings.CutSuffix(text, "$")
+				if end {
+					flags |= fin
+				}
+				l.raw(0, base+uint32(at), l.seq[1], flags, text)
 			}
 			for _, s := range c.segments {
 				if strings.HasPrefix(s, "-") {

@@ -156,6 +156,11 @@ func (d *decoder) transport(protocol byte, src, dst address) verdict {
 			return undecodable
 		}
 		return d.transport(h[0], src, dst)
+	}
+	if d.noTunnels {
+		return notTCP
+	}
+	switch protocol {
 	case protoIPIP, protoIPv6:
 		if !d.deeper() {
 			return undecodable

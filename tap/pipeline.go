@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailwire/mailwire/inspect"
@@ -31,33 +32,38 @@ type batch struct {
 	last     int64 // number of its last packet
 	epoch    int64 // number of the last packet before the capture that it is of
 	end      bool  // of the capture: flows end
+	cut      bool  // the journals' batches end with it
+	begin    int64 // packet time of its first packet
 	segments [shards][]segment
 	stats    [shards]shardStats // as they were after this batch
 	pending  sync.WaitGroup     // workers not yet done
 }
 
 func (b *batch) reset() {
-	b.used, b.packets = 0, 0
+	b.used, b.packets, b.begin = 0, 0, 0
 	for i := range b.segments {
 		clear(b.segments[i]) // payloads of their own: long packets, fragments
 		b.segments[i] = b.segments[i][:0]
 	}
 }
 
-// pipeline is one run of Read.
+// full says whether the batch has enough.
+func (b *batch) full() bool { return b.used >= batchOctets || b.packets >= batchPackets }
+
+// pipeline is one run of Read, or of a Live.
 type pipeline struct {
 	opts    Options
-	source  Source
+	source  Source // nil: live
 	ports   *ports
 	decoder decoder
 	packet  Packet  // being decoded
 	segment segment // in it
-	stats   Stats
-	clock   int64 // packet time of the last tick
-	first   int64 // packet time of the first packet of this file
-	latest  int64 // and of the last packet
-	number  int64 // of the last packet
-	epoch   int64 // the number before the first packet of this capture
+	stats   Stats   // the reader's part
+	clock   int64   // packet time of the last tick
+	first   int64   // packet time of the first packet of this file
+	latest  int64   // and of the last packet
+	number  int64   // of the last packet
+	epoch   int64   // the number before the first packet of this capture
 	shown   time.Time
 
 	shards  [shards]*shard
@@ -67,8 +73,22 @@ type pipeline struct {
 	current *batch
 	running sync.WaitGroup
 
-	failed  chan struct{} // closed when the recorder failed,
-	failure error         // with this
+	counting sync.Mutex // guards counted
+	counted  shardStats // by all shards
+
+	recorder inspect.Recorder
+	trace    inspect.Journal // takes the packets; nil: they are not wanted
+	failed   chan struct{}   // closed when the recorder failed,
+	failure  error           // with this
+
+	// Of a Live.
+	live       bool
+	enough     func()        // ends the capture
+	entering   sync.Mutex    // guards what comes before the batches: one interface at a time
+	committing atomic.Bool   // the recorder writes
+	writes     chan struct{} // it is to
+	cut        time.Time     // when the journals' batches ended last
+	uncut      int64         // octets of packets since then
 }
 
 func read(ctx context.Context, o Options, create newConversation) (Stats, error) {
@@ -78,37 +98,57 @@ func read(ctx context.Context, o Options, create newConversation) (Stats, error)
 }
 
 func run(ctx context.Context, o Options, source Source, create newConversation) (Stats, error) {
-	if o.Workers <= 0 {
-		o.Workers = runtime.GOMAXPROCS(0)
-	}
-	o.Workers = min(o.Workers, shards)
-	if o.Location == nil {
-		o.Location = time.UTC
-	}
-	p := &pipeline{
-		opts: o, source: source, ports: newPorts(&o),
-		workers: make([]chan *batch, o.Workers),
-		commits: make(chan *batch, batches),
-		free:    make(chan *batch, batches),
-		failed:  make(chan struct{}),
-	}
-	for i := range p.shards {
-		p.shards[i] = newShard(&o, p.ports, o.Recorder.Journal(), create)
-	}
-	for range batches {
-		p.free <- new(batch)
-	}
-	for w := range p.workers {
-		p.workers[w] = make(chan *batch, batches)
-		p.running.Go(func() { p.work(w) })
-	}
-	p.running.Go(p.commit)
+	p := newPipeline(&o)
+	p.source, p.live = source, false
+	p.start(o.Recorder, create)
 	err := p.read(ctx)
 	p.finish()
 	if p.failure != nil {
 		err = errors.Join(err, fmt.Errorf("recording failed, so reading stopped after packet %d: %w", p.stats.Packets, p.failure))
 	}
-	return p.stats, err
+	return p.total(), err
+}
+
+func newPipeline(o *Options) *pipeline {
+	p := &pipeline{
+		opts: *o, live: true, ports: newPorts(o),
+		commits: make(chan *batch, batches),
+		free:    make(chan *batch, batches),
+		failed:  make(chan struct{}),
+		writes:  make(chan struct{}, 1),
+	}
+	if p.opts.Workers <= 0 {
+		p.opts.Workers = runtime.GOMAXPROCS(0)
+	}
+	p.opts.Workers = min(p.opts.Workers, shards)
+	if p.opts.Location == nil {
+		p.opts.Location = time.UTC
+	}
+	p.decoder.noTunnels = o.NoTunnels
+	return p
+}
+
+// start makes the shards and lets the workers and the committer run.
+func (p *pipeline) start(recorder inspect.Recorder, create newConversation) {
+	p.recorder = recorder
+	if p.opts.Trace {
+		p.trace = recorder.Journal()
+	}
+	for i := range p.shards {
+		p.shards[i] = newShard(&p.opts, p.ports, recorder.Journal(), create)
+	}
+	for range batches {
+		p.free <- new(batch)
+	}
+	p.workers = make([]chan *batch, p.opts.Workers)
+	for w := range p.workers {
+		p.workers[w] = make(chan *batch, batches)
+		p.running.Go(func() { p.work(w) })
+	}
+	p.running.Go(p.commit)
+	if p.live {
+		go p.commitLive()
+	}
 }
 
 // read is the reader: it takes packets until there are no more.
@@ -143,7 +183,7 @@ func (p *pipeline) read(ctx context.Context) error {
 			b = p.startAnew()
 		}
 		p.enter(b, &p.packet)
-		if b.used >= batchOctets || b.packets >= batchPackets {
+		if b.full() {
 			p.send(false)
 		}
 	}
@@ -183,18 +223,14 @@ func (p *pipeline) enter(b *batch, packet *Packet) {
 	if len(packet.Data) <= len(b.block)-b.used {
 		b.used += len(packet.Data)
 	}
-	// The clock is looked at when a second has passed, at a place in the stream of packets that does not depend on how it
-	// is cut. A clock that goes back starts anew.
-	if passed := packet.Time - p.clock; passed >= tickInterval || passed <= -tickInterval {
-		p.clock = packet.Time
-		for i := range b.segments {
-			b.segments[i] = append(b.segments[i], segment{packet: p.number, time: packet.Time, tick: true})
-		}
-	}
+	p.tick(b, packet.Time)
 	s := &p.segment
 	v := p.decoder.decode(packet, s)
 	if p.decoder.fragmented {
 		p.stats.Fragments++
+	}
+	if p.trace != nil && (p.decoder.fragmented || v == isSegment && p.ports.wanted(&s.key)) {
+		p.keep(packet)
 	}
 	switch v {
 	case undecodable:
@@ -213,41 +249,75 @@ func (p *pipeline) enter(b *batch, packet *Packet) {
 	}
 }
 
+// keep puts a packet into the trace.
+func (p *pipeline) keep(packet *Packet) {
+	p.trace.Stamp(p.number)
+	p.trace.Packet(inspect.Packet{
+		Time: time.Unix(0, packet.Time).In(p.opts.Location), Link: int(packet.Link), Wire: packet.Wire, Data: packet.Data,
+	})
+}
+
+// tick lets the shards look at their clocks when a second has passed, at a place in the stream of packets that does not
+// depend on how it is cut. A clock that goes back starts anew.
+func (p *pipeline) tick(b *batch, now int64) {
+	passed := now - p.clock
+	if passed < tickInterval && passed > -tickInterval {
+		return
+	}
+	p.clock = now
+	b.packets++
+	for i := range b.segments {
+		b.segments[i] = append(b.segments[i], segment{packet: p.number, time: now, tick: true})
+	}
+}
+
 // take gets a batch to fill.
 func (p *pipeline) take() {
 	b := <-p.free
 	if b.block == nil {
 		b.block = make([]byte, batchOctets+minSpace)
 	}
-	p.collect(b)
 	b.reset()
 	p.current = b
 	if now := time.Now(); p.opts.Progress != nil && now.Sub(p.shown) >= progressInterval {
 		p.shown = now
-		p.opts.Progress(p.stats)
+		p.opts.Progress(p.total())
 	}
 }
 
-// collect takes over what the shards had counted when they were done with b.
-func (p *pipeline) collect(b *batch) {
+// count takes over what the shards had counted when they were done with b.
+func (p *pipeline) count(b *batch) {
 	var sum shardStats
 	for i := range b.stats {
 		sum.add(&b.stats[i])
 	}
-	s := &p.stats
-	s.Sessions = max(s.Sessions, sum.sessions)
-	s.Lost = max(s.Lost, sum.lost)
-	s.Evicted = max(s.Evicted, sum.evicted)
-	s.HalfOpen = max(s.HalfOpen, sum.halfOpen)
+	p.counting.Lock()
+	defer p.counting.Unlock()
+	p.counted = sum
+}
+
+// total returns all that was counted so far. The reader calls it, or who keeps it from reading.
+func (p *pipeline) total() Stats {
+	s := p.stats
+	p.counting.Lock()
+	c := p.counted
+	p.counting.Unlock()
+	s.Sessions, s.Active, s.Lost, s.Evicted, s.HalfOpen = c.sessions, c.sessions-c.ended, c.lost, c.evicted, c.halfOpen
 	s.Unassembled = p.decoder.frags.unassembled
-	s.Input, s.InputSize = p.source.Input()
+	if p.source != nil {
+		s.Input, s.InputSize = p.source.Input()
+	}
+	return s
 }
 
 // send hands the current batch to the workers and the committer.
 func (p *pipeline) send(end bool) {
 	b := p.current
 	p.current = nil
-	b.last, b.epoch, b.end = p.number, p.epoch, end
+	b.last, b.epoch, b.end, b.cut = p.number, p.epoch, end, p.due(b)
+	if b.cut && p.trace != nil {
+		p.trace.Cut()
+	}
 	b.pending.Add(len(p.workers))
 	for _, w := range p.workers {
 		w <- b
@@ -260,16 +330,14 @@ func (p *pipeline) finish() {
 	if p.current == nil {
 		p.take()
 	}
-	last := p.current
 	p.send(true)
 	for _, w := range p.workers {
 		close(w)
 	}
 	close(p.commits)
 	p.running.Wait()
-	p.collect(last)
 	if p.opts.Progress != nil {
-		p.opts.Progress(p.stats)
+		p.opts.Progress(p.total())
 	}
 }
 
@@ -284,50 +352,30 @@ func (p *pipeline) work(w int) {
 			if b.end {
 				s.end(b.last - b.epoch)
 			}
-			s.journal.Cut()
+			if b.cut {
+				s.journal.Cut()
+			}
 			b.stats[i] = s.stats
 		}
 		b.pending.Done()
 	}
 }
 
-// commit lets the recorder write each batch, in order.
+// commit lets the recorder write each batch, in order. Of a Live, only what is due.
 func (p *pipeline) commit() {
+	defer close(p.writes)
 	for b := range p.commits {
 		b.pending.Wait()
-		if err := p.opts.Recorder.Commit(); err != nil && p.failure == nil {
-			p.failure = err
-			close(p.failed)
+		p.count(b)
+		switch {
+		case !p.live:
+			if err := p.recorder.Commit(); err != nil && p.failure == nil {
+				p.failure = err
+				close(p.failed)
+			}
+		case b.cut:
+			p.writes <- struct{}{}
 		}
 		p.free <- b
 	}
-}
-
-// ports knows which ports are looked at, and what they promise.
-type ports struct {
-	any  bool
-	hint [1 << 16]inspect.Hint
-}
-
-func newPorts(o *Options) *ports {
-	p := &ports{any: o.AnyPort || len(o.SMTPPorts)+len(o.POP3Ports) == 0}
-	if p.any {
-		for _, port := range []uint16{25, 587, 2525, 465} {
-			p.hint[port] = inspect.SMTP
-		}
-		for _, port := range []uint16{110, 995} {
-			p.hint[port] = inspect.POP3
-		}
-	}
-	for _, port := range o.POP3Ports {
-		p.hint[port] = inspect.POP3
-	}
-	for _, port := range o.SMTPPorts {
-		p.hint[port] = inspect.SMTP
-	}
-	return p
-}
-
-func (p *ports) wanted(k *flowKey) bool {
-	return p.any || p.hint[k.port(0)] != inspect.AnyProtocol || p.hint[k.port(1)] != inspect.AnyProtocol
 }

@@ -13,7 +13,8 @@ const pieceOverhead = 128
 // shorter than that where the capture cut the packet off.
 type piece struct {
 	start, end int64
-	origin     int64 // where the segment that brought them began
+	origin     int64 // where the segment that brought them began,
+	last       int64 // and where it ended; its FIN counts as one more octet
 	need       int64 // octets of the other direction that their sender had when it sent them
 	packet     int64
 	time       int64
@@ -32,6 +33,11 @@ func (c *piece) differs(d *piece) bool {
 	lo := max(c.start, d.start)
 	hi := min(c.start+int64(len(c.data)), d.start+int64(len(d.data)))
 	return lo < hi && !bytes.Equal(c.data[lo-c.start:hi-c.start], d.data[lo-d.start:hi-d.start])
+}
+
+// outdoes says whether the octets of c, which came later, count where held has some too.
+func (c *piece) outdoes(held *piece) bool {
+	return c.origin < held.origin || c.origin == held.origin && c.last > held.last
 }
 
 // queue holds pieces in order; they do not overlap. It is a slice with room at both ends, so that pieces in order, and
@@ -80,8 +86,8 @@ func (q *queue) clear() {
 
 // insert adds what is new of c and says whether c contradicts what is held.
 //
-// Of two segments that overlap, the one that starts leftmost gives its octets, and where both start at the same place the
-// first to arrive: that is what the receiver's application gets (Linux).
+// Of two segments that overlap, the one that starts leftmost gives its octets; where both start at the same place the
+// longer one, and of two that are equally long the first to arrive: that is what the receiver's application gets (Linux).
 func (q *queue) insert(c *piece) (conflict bool) {
 	q.cost += cap(c.memory) + pieceOverhead
 	pieces := q.pieces()
@@ -98,7 +104,7 @@ func (q *queue) insert(c *piece) (conflict bool) {
 		conflict = conflict || held.differs(c)
 		// The same octets sent twice were ready to be sent at the earlier moment.
 		held.need = min(held.need, c.need)
-		if held.origin > c.origin { // c gives its octets
+		if c.outdoes(held) { // c gives its octets
 			if held.end > c.end {
 				held.skip(c.end)
 				break

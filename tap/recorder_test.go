@@ -77,6 +77,8 @@ func (j *journal) Stamp(packet int64) {
 	j.stamp = packet
 }
 
+func (j *journal) Packet(inspect.Packet) {}
+
 func (j *journal) Cut() {
 	j.mu.Lock()
 	j.cut = append(j.cut, j.now)

@@ -22,10 +22,11 @@ const (
 )
 
 // shardStats are a shard's part of Stats.
-type shardStats struct{ sessions, lost, evicted, halfOpen int64 }
+type shardStats struct{ sessions, ended, lost, evicted, halfOpen int64 }
 
 func (s *shardStats) add(t *shardStats) {
 	s.sessions += t.sessions
+	s.ended += t.ended
 	s.lost += t.lost
 	s.evicted += t.evicted
 	s.halfOpen += t.halfOpen

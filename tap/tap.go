@@ -1,4 +1,4 @@
-// Package tap is the passive mode: it reads packets, from capture files now and from a mirror port later, puts the TCP
+// Package tap is the passive mode: it reads packets, from capture files or from a mirror port, puts the TCP
 // connections in them together again, and hands what both sides said to one inspect.Session each.
 //
 // The way of a packet: Read's own goroutine takes it from a Source into the block of a batch, decodes it (decode.go,
@@ -35,6 +35,19 @@ type Options struct {
 	// the lists, still promise their protocol.
 	AnyPort bool
 
+	// Interfaces are captured from by Listen; "any" is all that there are.
+	Interfaces []string
+	Snap       int    // octets of a packet that are captured; 0: all
+	Ring       int    // octets of the kernel's memory for each interface's packets; 0: DefaultRing
+	Filter     Filter // what the kernel lets through; nil: what can be mail on the ports
+	// Warn is told what an operator can act on, by any goroutine; what has the same cause need not be said again.
+	Warn func(cause, message string)
+
+	// Trace gives the packets of what is looked at to a journal, too.
+	Trace bool
+	// NoTunnels leaves alone what is inside MPLS, PPPoE, GRE and other encapsulations but VLANs.
+	NoTunnels bool
+
 	Packets  int64          // stop after so many packets; 0 never
 	Location *time.Location // of the packets' times; nil is UTC
 	Workers  int            // 0: GOMAXPROCS; the output does not depend on it
@@ -57,9 +70,12 @@ type Stats struct {
 	Fragments   int64 // packets that are IP fragments
 	Unassembled int64 // IP datagrams given up because not all of their fragments came
 	Sessions    int64 // sessions begun
+	Active      int64 // and not ended
 	Lost        int64 // octets of sessions known to be missing
 	Evicted     int64 // connections given up because there were too many
 	HalfOpen    int64 // unanswered connection attempts given up because there were too many
+	Dropped     int64 // packets that the kernel had no room for, live
+	Frozen      int64 // times when it had none
 }
 
 // Read reads the files to their end, or until ctx is done (a read that blocks is not interrupted), and returns when

@@ -3,7 +3,7 @@ package tap
 import "encoding/binary"
 
 // mpls steps over a label stack (RFC 3032). What follows has no type: it is IP, or an Ethernet frame of a pseudowire with
-// or without a control word (RFC 4448), whose first nibble is 0.
+// or without a control word, whose first two octets are 0 (RFC 4448, 4.6).
 func (d *decoder) mpls() verdict {
 	if !d.deeper() {
 		return undecodable
@@ -19,10 +19,10 @@ func (d *decoder) mpls() verdict {
 		if len(d.data) == 0 {
 			return notTCP
 		}
-		switch d.data[0] >> 4 {
-		case 4, 6:
+		switch version := d.data[0] >> 4; {
+		case version == 4 || version == 6:
 			return d.ip()
-		case 0:
+		case len(d.data) >= 4 && binary.BigEndian.Uint16(d.data) == 0:
 			d.take(4)
 		}
 		return d.ethernet()
@@ -94,6 +94,8 @@ func (d *decoder) gre() verdict {
 	switch {
 	case flags&routing != 0 || version > 1:
 		return notTCP
+	case version == 1 && (flags&sequence == 0 || protocol != 0x880b): // without a payload it only acknowledges
+		return notTCP
 	case version == 1:
 		return d.ppp()
 	case protocol == etherERSPAN2 && flags&sequence == 0: // type I has no header of its own
@@ -111,6 +113,9 @@ func (d *decoder) gre() verdict {
 		if h[11]&1 != 0 && d.take(8) == nil { // with its platform's subheader
 			return undecodable
 		}
+		if h[10]>>2&0x1f == 2 { // no Ethernet frame
+			return d.ip()
+		}
 		return d.ethernet()
 	}
 	return d.etherType(protocol)
@@ -121,6 +126,7 @@ const (
 	portVXLAN      = 4789 // RFC 7348
 	portVXLANLinux = 8472
 	portGeneve     = 6081 // RFC 8926
+	portL2TP       = 1701 // RFC 2661
 )
 
 func (d *decoder) udp() verdict {
@@ -128,7 +134,8 @@ func (d *decoder) udp() verdict {
 	if h == nil {
 		return undecodable
 	}
-	switch binary.BigEndian.Uint16(h[2:]) {
+	source, destination := binary.BigEndian.Uint16(h), binary.BigEndian.Uint16(h[2:])
+	switch destination { // their source ports say nothing
 	case portVXLAN, portVXLANLinux:
 		h := d.take(8)
 		if h == nil || h[0]&0x08 == 0 { // the flag of a valid network identifier
@@ -151,5 +158,49 @@ func (d *decoder) udp() verdict {
 		}
 		return d.etherType(binary.BigEndian.Uint16(h[2:]))
 	}
+	if source == portL2TP || destination == portL2TP { // the other end may have any port
+		return d.l2tp()
+	}
 	return notTCP
+}
+
+// l2tp reads the header of L2TP's version 2 (RFC 2661, 3.1). Control messages carry no PPP.
+func (d *decoder) l2tp() verdict {
+	h := d.take(2)
+	if h == nil {
+		return undecodable
+	}
+	flags := binary.BigEndian.Uint16(h)
+	const control, length, sequence, offset, version = 0x8000, 0x4000, 0x0800, 0x0200, 0x000f
+	if flags&control != 0 || flags&version != 2 {
+		return notTCP
+	}
+	if !d.deeper() {
+		return undecodable
+	}
+	if flags&length != 0 {
+		h := d.take(2)
+		if h == nil || binary.BigEndian.Uint16(h) < 4 {
+			return undecodable
+		}
+		d.trim(int(binary.BigEndian.Uint16(h)) - 4)
+	}
+	numbers := 4 // of the tunnel and the session
+	if flags&sequence != 0 {
+		numbers += 4
+	}
+	if d.take(numbers) == nil {
+		return undecodable
+	}
+	if flags&offset != 0 {
+		h := d.take(2)
+		if h == nil {
+			return undecodable
+		}
+		padding := int(binary.BigEndian.Uint16(h))
+		if d.take(padding) == nil && padding > 0 {
+			return undecodable
+		}
+	}
+	return d.ppp()
 }

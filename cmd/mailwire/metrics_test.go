@@ -311,6 +311,7 @@ func (nowhere) Line(*record.Session, record.Line)        {}
 func (nowhere) Login(*record.Session, int, record.Login) {}
 func (nowhere) Secret(*record.Session, record.Secret)    {}
 func (nowhere) OpenMail(*record.Message) inspect.Mail    { return nil }
+func (nowhere) Packet(inspect.Packet)                    {}
 func (nowhere) Message(*record.Message, inspect.Mail)    {}
 func (nowhere) Session(*record.Session)                  {}
 func (nowhere) Stamp(int64)                              {}

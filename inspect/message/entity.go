@@ -51,6 +51,7 @@ func (s *scanner) endHeader() {
 		s.leaf.damaged = h.damaged
 	case isMessage && e.encoding == unencoded && room:
 		part := s.found.add(e.Part)
+		s.found.begin(part)
 		s.push(frame{part: part, from: s.offset, torn: h.damaged, damaged: h.damaged}, nil)
 		s.begin(false, true)
 	default:

@@ -40,6 +40,7 @@ func FuzzCuts(f *testing.F) {
 		}
 		checkBounded(t, whole.Header, whole.Parts)
 		checkOctets(t, whole, mail)
+		checkContent(t, string(mail))
 	})
 }
 

@@ -23,9 +23,10 @@ const maxPiece = 3 << 10
 
 // leaf decodes the content of the part that is open.
 type leaf struct {
+	found   *findings
 	open    bool
 	listed  bool // it has its place in the list already
-	part    int  // that place, or -1
+	part    int  // that place, or the one it will have, or -1
 	about   record.Part
 	octets  int64
 	hashed  bool
@@ -45,7 +46,8 @@ type leaf struct {
 
 // start opens the leaf for the content of e. Text that is shown inline gets no digest.
 func (l *leaf) start(e entity, enc encoding) {
-	l.open, l.listed, l.part, l.about = true, false, -1, e.Part
+	l.open, l.listed, l.part, l.about = true, false, l.found.next(), e.Part
+	l.found.begin(l.part)
 	l.octets, l.damaged, l.torn, l.descending = 0, false, false, false
 	l.hashed = !strings.HasPrefix(e.Type, "text/") || e.Name != "" || e.Disposition == "attachment"
 	if l.hashed {
@@ -97,6 +99,7 @@ func (l *leaf) emit(data []byte) {
 	if l.hashed && !l.torn {
 		l.digest.Write(data)
 	}
+	l.found.give(l.part, data)
 	if l.descending {
 		l.inner.write(data)
 	}

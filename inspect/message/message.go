@@ -33,6 +33,11 @@ const spareParts = 256
 
 // Parser takes the octets of one mail and says what it holds. The zero value is ready to use.
 type Parser struct {
+	// Content, if set, is given the decoded content of each part, with the part's place in the list, as it flows. A call
+	// without octets says that the content begins, or begins anew: what was given before is not the part's. Octets are
+	// borrowed for the call.
+	Content func(part int, octets []byte)
+
 	scan    scanner
 	found   findings
 	started bool
@@ -44,6 +49,29 @@ type findings struct {
 	parts   []record.Part
 	omitted int // parts beyond MaxParts
 	names   int // octets of names kept
+	content func(part int, octets []byte)
+}
+
+// begin says that the content of a part begins.
+func (f *findings) begin(part int) {
+	if f.content != nil && part >= 0 {
+		f.content(part, nil)
+	}
+}
+
+// give hands out content of a part.
+func (f *findings) give(part int, octets []byte) {
+	if f.content != nil && part >= 0 && len(octets) > 0 {
+		f.content(part, octets)
+	}
+}
+
+// next is the place that a part which is not listed yet will have, or -1.
+func (f *findings) next() int {
+	if len(f.parts) >= MaxParts {
+		return -1
+	}
+	return len(f.parts)
 }
 
 // Reset makes the parser ready for another mail, and keeps its buffers.
@@ -90,7 +118,7 @@ func (p *Parser) Close() (header *record.Header, parts []record.Part, omitted in
 
 func (p *Parser) start() {
 	if !p.started {
-		p.started = true
+		p.started, p.found.content = true, p.Content
 		p.scan.start(&p.found, 0, 0)
 	}
 }

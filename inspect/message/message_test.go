@@ -52,6 +52,7 @@ func parse(t *testing.T, mail string) result {
 			}
 		}
 	}
+	checkContent(t, mail)
 	return want
 }
 

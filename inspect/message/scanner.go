@@ -68,6 +68,7 @@ func (s *scanner) start(found *findings, level, depth int) {
 	if s.seed == (maphash.Seed{}) {
 		s.seed = maphash.MakeSeed()
 	}
+	s.leaf.found = found
 	s.leaf.drop()
 	s.begin(false, true)
 }
@@ -207,6 +208,11 @@ func (s *scanner) tee(data []byte) {
 	s.offset += int64(len(data))
 	for _, d := range s.digests[:s.digesting] {
 		d.Write(data)
+	}
+	if s.found.content != nil {
+		for i := range s.frames {
+			s.found.give(s.frames[i].part, data)
+		}
 	}
 }
 

@@ -46,6 +46,7 @@ func (l *leaf) lineUU() {
 		if isBegin(line) {
 			d.begun = true
 			l.octets = 0
+			l.found.begin(l.part)
 			if l.hashed {
 				l.digest.Reset()
 			}

@@ -39,7 +39,7 @@ func (p *Parser) serverLine(l wire.Line) {
 		p.say(wire.LongLine, 1)
 	}
 	ev := wire.Reply{
-		Time: p.now, Wait: -1, OK: status != "-ERR", Text: p.scrub.Scrub(text), Lines: p.scrub.Scrub(l.Data), Cut: l.Cut,
+		Time: p.now, Wait: -1, OK: status != "-ERR", GoOn: status == "+", Text: p.scrub.Scrub(text), Lines: p.scrub.Scrub(l.Data), Cut: l.Cut,
 	}
 	w := p.match(status)
 	switch {

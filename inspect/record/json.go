@@ -36,6 +36,9 @@ func (s *Session) AppendJSON(dst []byte) []byte {
 	dst = optArray(dst, `,"errors":`, s.Errors, (*Error).appendJSON)
 	dst = appendInt(dst, `,"commands":`, s.Commands)
 	dst = appendInt(dst, `,"replies":`, s.Replies)
+	if s.Unanswered != 0 {
+		dst = appendInt(dst, `,"unanswered":`, s.Unanswered)
+	}
 	if s.Slowest != nil {
 		dst = appendText(dst, `,"slowest":{"command":`, s.Slowest.Command)
 		dst = append(appendMS(dst, `,"ms":`, s.Slowest.MS), '}')
@@ -133,6 +136,7 @@ func (l *Login) appendJSON(dst []byte) []byte {
 	dst = appendTime(dst, `{"time":`, l.Time)
 	dst = appendText(dst, `,"mechanism":`, l.Mechanism)
 	dst = optText(dst, `,"user":`, l.User)
+	dst = optTrue(dst, `,"tls":true`, l.TLS)
 	dst = appendText(dst, `,"outcome":`, l.Outcome)
 	dst = appendReply(dst, l.Code, l.Enhanced, l.Text)
 	return append(dst, '}')

@@ -68,6 +68,7 @@ type Session struct {
 	Errors       []Error     `json:"errors,omitempty"`
 	Commands     int         `json:"commands"`
 	Replies      int         `json:"replies"`
+	Unanswered   int         `json:"unanswered,omitempty"` // commands behind the last one that was answered, where nothing of the server's was lost
 	Slowest      *Slowest    `json:"slowest,omitempty"`
 	Octets       Octets      `json:"octets"`
 	Lost         Octets      `json:"lost"`
@@ -150,7 +151,8 @@ type Login struct {
 	Time      Time   `json:"time"`
 	Mechanism string `json:"mechanism"`
 	User      string `json:"user,omitempty"`
-	Outcome   string `json:"outcome"` // success, failure or unknown
+	TLS       bool   `json:"tls,omitempty"` // it was inside TLS
+	Outcome   string `json:"outcome"`       // success, failure or unknown
 	Code      int    `json:"code,omitempty"`
 	Enhanced  string `json:"enhanced,omitempty"`
 	Text      string `json:"text,omitempty"`
@@ -268,6 +270,7 @@ type Line struct {
 	// Of a reply only, as labels and value of a measurement.
 	Command string        // the verb that it answers, CONNECT, DATA-END, or OTHER for any unknown verb; "" if it answers none
 	Code    int           // 0 in POP3
+	GoOn    bool          // the command is not answered yet: the client is to send more
 	Wait    time.Duration // from the command to the reply; negative where it is not known
 }
 

@@ -15,6 +15,7 @@ type mail struct {
 	left    int64 // octets still to come of a chunk
 	last    bool  // the chunk is the last one
 	holed   bool  // octets of it were lost
+	heard   bool  // the server said something, which was lost, and no octet of the mail came since
 	settled bool  // ambiguous ends are text from here on
 	bareLF  bool  // DATA was sent with a bare LF
 }
@@ -59,6 +60,7 @@ func (p *Parser) bodyHole(lost int64) {
 
 // dotted takes octets of a mail after DATA, up to its end.
 func (p *Parser) dotted(data []byte) (rest []byte) {
+	p.mail.heard = false
 	rest, end := p.mail.dots.Next(data, p.bodyOctets)
 	switch end {
 	case wire.DotDone:
@@ -75,6 +77,7 @@ func (p *Parser) dotted(data []byte) (rest []byte) {
 }
 
 func (p *Parser) endOfData() {
+	p.settleTurn() // the mail was the client's turn, which followed the reply to DATA
 	p.mode = inLines
 	p.endMail(true)
 	p.awaitEnd([]byte("."))

@@ -33,6 +33,10 @@ func (p *Parser) commandLine(l wire.Line) {
 	word, arg := wire.CutWord(l.Data)
 	verb := verbOf(word)
 	if p.resync {
+		if p.gapped && !p.mail.open && string(l.Data) == "." {
+			p.endLostMail()
+			return
+		}
 		if !isCommand(l.Data) {
 			p.say(wire.Resync, 1)
 			return
@@ -88,19 +92,6 @@ func (p *Parser) wait(verb string, line []byte) {
 	if !p.waiting.Push(p.commands, verb, line, p.now) {
 		p.say(wire.TooManyPending, 1)
 	}
-}
-
-// settleTurn forgets, after a gap, the commands whose replies may have been lost, once the client goes on after a reply:
-// it waited, so nothing before is unanswered.
-func (p *Parser) settleTurn() {
-	if p.server.Pending().Cut > 0 { // nobody waits for the end of such a line
-		p.endServerLine()
-	}
-	if p.unsure && p.answered {
-		p.waiting.Clear()
-		p.unsure = false
-	}
-	p.answered = false
 }
 
 // verbOf returns the verb that word is in any case of letters, "" if it is none that this program knows.

@@ -22,19 +22,15 @@ func (p *Parser) holdFor(verb string) {
 	p.hold.verb, p.hold.n = verb, p.commands
 }
 
-// keep holds octets. When no more can be held, or a gap may have swallowed the reply, it is guessed what they are.
+// keep holds octets. When no more can be held, or after a gap the reply may be lost or be none that is known
+// for it, it is guessed what they are.
 func (p *Parser) keep(data []byte) (rest []byte) {
 	n := min(len(data), maxHold-len(p.hold.buf))
 	p.hold.buf = append(p.hold.buf, data[:n]...)
-	if n < len(data) || (p.unsure && p.lostReply() && bytes.IndexByte(p.hold.buf, '\n') >= 0) {
+	if n < len(data) || (p.order != exact && p.answered && bytes.IndexByte(p.hold.buf, '\n') >= 0) {
 		p.guess()
 	}
 	return data[n:]
-}
-
-// lostReply says that the reply to the command that holds will hardly be seen: it is not waited for any more.
-func (p *Parser) lostReply() bool {
-	return !p.waiting.Has(p.hold.n)
 }
 
 // release goes on with what was held, in mode m.
@@ -71,6 +67,8 @@ func (p *Parser) settle(r *wire.Reply) {
 
 // guess goes on without the reply: the command is taken to have succeeded, unless what follows is a command.
 func (p *Parser) guess() {
+	unheard := p.order == broken
+	p.settleTurn()
 	line, _, whole := bytes.Cut(p.hold.buf, []byte("\n"))
 	refused := whole && isCommand(line)
 	switch {
@@ -79,6 +77,7 @@ func (p *Parser) guess() {
 		p.release(inLines)
 	case p.hold.verb == "DATA":
 		p.beginMail("DATA")
+		p.mail.heard = unheard
 		p.release(inBody)
 	case p.hold.verb == "STARTTLS":
 		p.release(beforeTLS)

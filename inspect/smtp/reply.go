@@ -44,23 +44,6 @@ func (p *Parser) fromServer(c wire.Chunk) {
 	}
 }
 
-// serverGap says that octets of the server are missing: perhaps replies, perhaps a part of one.
-func (p *Parser) serverGap(lost int64) {
-	if p.mode == opaque || p.mode == beforeTLS {
-		p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromServer, Lost: lost})
-		return
-	}
-	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromServer, Lost: lost})
-	p.server.Reset()
-	p.garbled, p.reply = true, reply{}
-	p.auth.Lose()
-	p.unsure, p.answered = true, true
-	if p.mode == held { // the reply that it waits for may be among what was lost
-		p.waiting.Clear()
-		p.keep(nil)
-	}
-}
-
 // replyLine takes one line of a reply (RFC 5321 section 4.2): three digits, "-" where more lines follow, text.
 func (p *Parser) replyLine(l wire.Line) {
 	if !isReply(l.Data) {
@@ -157,7 +140,7 @@ func (p *Parser) replied(r reply) {
 	code := codeOf(r.lines)
 	ev := &p.answer
 	*ev = wire.Reply{
-		Time: p.now, Wait: -1, Code: code, OK: code < 400, Cut: r.cut, Lines: p.scrub.Scrub(r.lines),
+		Time: p.now, Wait: -1, Code: code, OK: code < 400, GoOn: code/100 == 3, Cut: r.cut, Lines: p.scrub.Scrub(r.lines),
 	}
 	ev.Enhanced, ev.Text = cutEnhanced(code, p.scrub.Scrub(r.text()))
 	if r.cut > 0 {
@@ -165,12 +148,16 @@ func (p *Parser) replied(r reply) {
 	}
 	w := p.match(code)
 	switch {
+	case w != nil && w.Lost(): // one of too many to keep
 	case w != nil:
 		if w.Verb == wire.Connect && p.commands > 0 {
 			p.say(wire.EarlyTalker, 1)
 		}
 		ev.To, ev.Verb, ev.Command = w.N, w.Verb, w.Line
 		ev.Wait = p.now.Sub(w.Time)
+	case p.mode == inBody && p.waiting.Len() == 0 && code == 221: // to the QUIT behind the end of data
+		ev.Verb = "QUIT"
+		p.endUnseen(code)
 	case p.mode == inBody && p.waiting.Len() == 0: // before the end of data was seen
 		ev.To, ev.Verb = p.mail.n, "DATA"
 		if p.endUnseen(code) {
@@ -178,7 +165,7 @@ func (p *Parser) replied(r reply) {
 		}
 	case p.replies == 0 && code == 220:
 		ev.Verb = wire.Connect
-	case code != 421 && p.matched && !p.excused && !p.unsure: // RFC 5321 section 3.8: the server may close at any time
+	case code != 421 && p.matched && p.order == exact: // RFC 5321 section 3.8: the server may close at any time
 		p.say(wire.UnsolicitedReply, 1)
 	}
 	p.matched = p.matched || w != nil && w.N > 0
@@ -191,7 +178,7 @@ func (p *Parser) replied(r reply) {
 // match takes the command that a reply with this code answers from those that wait; nil: none does.
 func (p *Parser) match(code int) *wire.Pending {
 	w := p.waiting.Head()
-	if p.excused = w != nil && w.Lost(); w == nil {
+	if w == nil {
 		return nil
 	}
 	if w.Verb == wire.Connect && code != 220 && code < 400 { // no greeting, this is the reply to a command
@@ -203,32 +190,25 @@ func (p *Parser) match(code int) *wire.Pending {
 	if code == 220 && p.replies == 0 && w.Verb != wire.Connect && w.Verb != "STARTTLS" {
 		return nil // the greeting of a conversation whose beginning was missed
 	}
-	if p.unsure || w.Verb == "" { // some codes say which command they answer
-		switch code {
-		case 354:
-			p.waiting.Seek(func(w *wire.Pending) bool { return w.Verb == "DATA" })
-		case 334, 235, 535:
-			p.waiting.Seek(func(w *wire.Pending) bool { return w.Verb == "AUTH" })
-		case 221:
-			p.waiting.Seek(func(w *wire.Pending) bool { return w.Verb == "QUIT" })
+	if p.order != exact || w.Verb == "" && !w.Lost() { // an empty line, which some servers ignore
+		if w = p.suited(code); w == nil {
+			return nil
 		}
-		w = p.waiting.Head()
 	}
 	if w.Verb == wire.DataEnd && p.moreEnds(code) {
 		return w
 	}
-	w = p.waiting.Pop()
-	if w.Lost() {
-		p.excused = true
-		return nil // it answers what was lost
-	}
-	return w
+	return p.waiting.Pop()
 }
 
 // endUnseen ends the mail on the wire where the server replies to it, and its end was lost, or is none that anybody else
 // knows.
 func (p *Parser) endUnseen(code int) bool {
-	if !p.mail.holed && code >= 400 {
+	switch {
+	case p.mail.holed:
+		p.endInHole()
+		return true
+	case code >= 400:
 		return false
 	}
 	p.mode = inLines

@@ -52,16 +52,15 @@ type Parser struct {
 	auth     sasl.Exchange
 	authLive bool // an attempt waits for its result
 	scrub    sasl.Scrubber
-	mask     bool // unknown lines may be responses of a refused AUTH
-	resync   bool // after a gap: client lines are dropped up to a command
-	garbled  bool // after a gap: server lines are dropped up to a reply
-	unsure   bool // after a gap: replies may not match what waits
-	gapped   bool // octets of the client were lost since the transaction began
-	answered bool // a reply came since the client's last command
-	matched  bool // a reply has answered a command
-	excused  bool // the last reply answered what was lost, or was not kept
-	veiled   bool // the server's octets are TLS, the client's are still to come
-	bareLF   bool // the last command line ended with a bare LF
+	mask     bool  // unknown lines may be responses of a refused AUTH
+	resync   bool  // after a gap: client lines are dropped up to a command
+	garbled  bool  // after a gap: server lines are dropped up to a reply
+	order    order // of the replies, after a gap (gap.go)
+	gapped   bool  // octets of the client were lost since the transaction began
+	answered bool  // the server said something since the client's last command
+	matched  bool  // a reply has answered a command
+	veiled   bool  // the server's octets are TLS, the client's are still to come
+	bareLF   bool  // the last command line ended with a bare LF
 
 	reply   reply
 	command wire.Command // the events, reused
@@ -72,10 +71,11 @@ type Parser struct {
 
 // New returns a parser for a conversation whose beginning was seen (started) or missed.
 func New(started bool, begin time.Time) *Parser {
-	p := &Parser{resync: !started, garbled: !started}
-	if started {
-		p.waiting.Push(0, wire.Connect, nil, begin)
+	if !started { // as behind a gap
+		return &Parser{resync: true, garbled: true, order: broken}
 	}
+	p := new(Parser)
+	p.waiting.Push(0, wire.Connect, nil, begin)
 	return p
 }
 
@@ -149,39 +149,6 @@ func (p *Parser) clientOctets(data []byte) {
 			return
 		}
 	}
-}
-
-// clientGap says that octets of the client are missing. Within a mail they are a hole; among commands, what comes up to
-// the next line end is dropped and a known verb looked for.
-func (p *Parser) clientGap(lost int64) {
-	if p.mode == held {
-		p.guess()
-	}
-	switch p.mode {
-	case inBody:
-		p.mail.holed = true
-		p.mail.dots.Lose(p.bodyOctets)
-		p.bodyHole(lost)
-		return
-	case inChunk:
-		if lost = p.countedGap(lost); lost == 0 {
-			return
-		}
-	case opaque, beforeTLS:
-		p.mode = opaque
-		p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromClient, Lost: lost})
-		return
-	}
-	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromClient, Lost: lost})
-	p.mode = inLines
-	p.client.Reset()
-	p.resync, p.unsure, p.gapped = true, true, true
-	p.auth.Lose()
-	if p.mail.open { // a chunk may be among what was lost
-		p.mail.holed = true
-		p.bodyHole(wire.LostUnknown)
-	}
-	p.waiting.Push(0, "", nil, p.now)
 }
 
 func (p *Parser) say(kind string, count int64) {

@@ -30,6 +30,7 @@ type Reply struct {
 	Code     int           // SMTP's three digits; 0 in POP3
 	Enhanced string        // RFC 3463's code, as 5.7.1
 	OK       bool          // 2xx, 3xx, +OK or + ; an error reply otherwise
+	GoOn     bool          // 3xx or +: the command is not answered yet, the client is to send more
 	Text     []byte        // the text without codes, its lines joined by "\n"
 	Lines    []byte        // the lines as sent, joined by "\n"
 	Cut      int64         // octets of the reply beyond MaxLine, not in Lines

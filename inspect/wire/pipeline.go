@@ -86,16 +86,6 @@ func (q *Pipeline) Seek(suits func(*Pending) bool) bool {
 	return false
 }
 
-// Has says whether the command with number n waits.
-func (q *Pipeline) Has(n int) bool {
-	for i := range q.size {
-		if q.ring[(q.head+i)%len(q.ring)].N == n {
-			return true
-		}
-	}
-	return false
-}
-
 // Clear forgets all.
 func (q *Pipeline) Clear() {
 	q.size, q.over = 0, 0

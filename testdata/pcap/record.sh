@@ -14,6 +14,10 @@
 #   PROXY=bin/mailwire MODE=redirect OUT=DIR testdata/pcap/record.sh [NAME...]
 #
 # runs the cases with `mailwire proxy` between clients and servers: proxied.sh says how.
+#
+#   TAP=bin/mailwire OUT=DIR testdata/pcap/record.sh [NAME...]
+#
+# lets `mailwire tap -i` look on: tapped.sh says how.
 set -eu
 PATH=/usr/sbin:/usr/bin:/sbin:/bin # where install.sh puts things
 
@@ -21,14 +25,15 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 peers=${MAILWIRE_PEERS:-/usr/local/lib/mailwire-peers}
 out=${OUT:-$here}
 . "$here/proxied.sh"
+. "$here/tapped.sh"
 
 if [ "${1:-}" = -l ]; then
 	sed -n 's/^case_\([a-z0-9_]*\)().*/\1/p' "$0" | tr _ -
 	exit
 fi
 if [ -z "${MAILWIRE_RECORDING:-}" ]; then
-	if [ -n "${PROXY:-}" ] && [ -z "${OUT:-}" ]; then
-		echo "record: with PROXY, say by OUT=DIR where to put what comes out: the captures here are without a proxy" >&2
+	if [ -n "${PROXY:-}${TAP:-}" ] && [ -z "${OUT:-}" ]; then
+		echo "record: with PROXY or TAP, say by OUT=DIR where to put what comes out" >&2
 		exit 2
 	fi
 	"$here/install.sh"
@@ -591,6 +596,7 @@ capture() {
 	$side tcpdump -i eth0 -n -s 0 -U --immediate-mode -Z root -w "$dir/$what.pcap" "$filter" 2>"$dir/$what.tcpdump" &
 	tcpdump_pids+=($!)
 	await tcpdump grep -q "listening on" "$dir/$what.tcpdump"
+	start_tap "$what" "$side"
 }
 
 # say lets a client speak, on its side; what it prints is kept, its failure ends the recording.
@@ -616,6 +622,7 @@ end_case() {
 	await "the end of all connections" quiet
 	sleep 0.4
 	stop_proxy
+	stop_taps
 	local p c
 	for p in "${tcpdump_pids[@]}"; do kill "$p"; done
 	for p in "${tcpdump_pids[@]}"; do wait "$p" || true; done
