@@ -1,0 +1,129 @@
+package view
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/mailwire/mailwire/inspect/record"
+	"github.com/mailwire/mailwire/inspect/wire"
+	"github.com/mailwire/mailwire/view/explain"
+)
+
+// Step is an entry of a dialogue, and what it answers.
+type Step struct {
+	record.Entry
+	Command string  // of a reply: the command that it answers, CONNECT or DATA-END; "" where that is not known
+	Wait    float64 // and the milliseconds since that command; -1 where they are not known
+	Refusal bool    // it is a reply that refuses
+	Meaning string  // what that means, in plain words, if there is more to say than it says itself
+}
+
+// Steps says which command each reply of a session answers. Replies come in the order of their commands (RFC 2920), so
+// that counting finds it out; where octets were lost, it is not tried.
+func Steps(s *record.Session) []Step {
+	p := pairing{lmtp: s.Protocol == record.LMTP, waiting: []asked{{command: wire.Connect}}}
+	sure := s.Lost == record.Octets{} && s.Status != record.Unknown && !slices.ContainsFunc(s.Anomalies, func(a record.Anomaly) bool {
+		return a.Kind == wire.TooManyPending || a.Kind == wire.Resync
+	})
+	steps := make([]Step, len(s.Dialogue))
+	for i, e := range s.Dialogue {
+		step := Step{Entry: e, Wait: -1}
+		switch {
+		case e.From == "client":
+			p.ask(&e)
+		case e.Text != nil:
+			from, ok := p.answer(*e.Text)
+			if ok && sure {
+				step.Command, step.Wait = from.command, max(0, e.MS-from.ms)
+			}
+			code, enhanced, text := explain.Split(s.Protocol, *e.Text)
+			if step.Refusal = refuses(s.Protocol, code, *e.Text); step.Refusal {
+				step.Meaning = explain.Reply(s.Protocol, code, enhanced, text)
+			}
+		}
+		steps[i] = step
+	}
+	return steps
+}
+
+func refuses(protocol string, code int, said string) bool {
+	if protocol == record.POP3 {
+		return strings.HasPrefix(said, "-ERR")
+	}
+	return code >= 400
+}
+
+// asked is a command that waits for replies.
+type asked struct {
+	command string
+	ms      float64
+	replies int // to come besides the first
+}
+
+// pairing finds the command that a reply answers.
+type pairing struct {
+	lmtp     bool
+	waiting  []asked
+	last     string // verb of the last command
+	exchange string // the AUTH command whose challenge is to be answered
+	accepted int    // recipients of the transaction so far
+}
+
+// ask takes what the client says.
+func (p *pairing) ask(e *record.Entry) {
+	last := len(p.waiting) - 1
+	// In LMTP each accepted recipient gets a reply (RFC 2033 section 4.2), but their number may not be known yet.
+	end := asked{command: wire.DataEnd, ms: e.MS, replies: -1}
+	switch {
+	case e.Body != nil && last >= 0 && Verb(p.waiting[last].command) == "BDAT":
+		p.waiting[last] = end
+	case e.Body != nil && p.last != "BDAT": // chunks that were given up have their replies
+		p.waiting = append(p.waiting, end)
+	case e.Text != nil && p.exchange != "":
+		p.waiting = append(p.waiting, asked{command: p.exchange, ms: e.MS})
+		p.exchange = ""
+	case e.Text != nil:
+		p.waiting = append(p.waiting, asked{command: *e.Text, ms: e.MS})
+		p.last = Verb(*e.Text)
+	}
+}
+
+// answer takes a reply.
+func (p *pairing) answer(said string) (asked, bool) {
+	if len(p.waiting) == 0 {
+		return asked{}, false
+	}
+	a := &p.waiting[0]
+	if a.command == wire.DataEnd && a.replies < 0 {
+		a.replies = 0
+		if p.lmtp {
+			a.replies = max(0, p.accepted-1)
+		}
+		p.accepted = 0
+	}
+	switch Verb(a.command) {
+	case "RCPT":
+		if strings.HasPrefix(said, "2") {
+			p.accepted++
+		}
+	case "AUTH":
+		if strings.HasPrefix(said, "334") || strings.HasPrefix(said, "+ ") || said == "+" {
+			p.exchange = a.command
+		}
+	case "MAIL", "RSET", "LHLO", "EHLO", "HELO":
+		p.accepted = 0
+	}
+	answered := *a
+	if a.replies > 0 {
+		a.replies--
+	} else {
+		p.waiting = p.waiting[1:]
+	}
+	return answered, true
+}
+
+// Verb returns the first word of a command, in upper case.
+func Verb(command string) string {
+	word, _, _ := strings.Cut(command, " ")
+	return strings.ToUpper(word)
+}

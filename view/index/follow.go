@@ -1,0 +1,89 @@
+package index
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"iter"
+	"strings"
+)
+
+// Cursor is how far the sessions of each day were seen.
+type Cursor map[string]int64
+
+// Cursor returns where the index ends now.
+func (x *Index) Cursor(ctx context.Context) (Cursor, error) {
+	c := Cursor{}
+	rows, err := x.DB().QueryContext(ctx, "SELECT day, read FROM files WHERE kind = ?", sessionsFile)
+	_, err = collect(rows, err, func(r *sql.Rows, _ *struct{}) error {
+		var day string
+		var read int64
+		err := r.Scan(&day, &read)
+		c[day] = read
+		return err
+	})
+	return c, err
+}
+
+// News gives the sessions that are wanted and were taken in behind the cursor, in the order in which they ended, and
+// moves it. Limit and Before of the query are nothing to it.
+func (x *Index) News(ctx context.Context, q Query, c Cursor) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		now, err := x.Cursor(ctx)
+		if err != nil {
+			yield(Row{}, x.Explain(err))
+			return
+		}
+		q.Before = 0
+		text, args, err := q.statement()
+		if err != nil {
+			yield(Row{}, err)
+			return
+		}
+		text = strings.Replace(text, " ORDER BY", " AND s.row = (SELECT row FROM sessions WHERE id = ?) ORDER BY", 1)
+		for day, end := range now {
+			for at, s := range x.data.Sessions(day, c[day], nil) {
+				if at.Offset >= end {
+					break
+				}
+				c[day] = at.Offset + int64(at.Octets)
+				more := true
+				err := x.rows(ctx, text, append(args[:len(args):len(args)], s.ID), func(r *Row) (bool, error) {
+					if !q.holds(r) || r.At != at {
+						return false, nil
+					}
+					err := x.complete(ctx, r)
+					more = err == nil && yield(*r, nil)
+					return false, err
+				})
+				if err != nil {
+					yield(Row{}, x.Explain(err))
+				}
+				if err != nil || !more {
+					return
+				}
+			}
+			c[day] = end
+		}
+	}
+}
+
+// Problems says what of the records is not in the index, in a sentence, or nothing.
+func (x *Index) Problems(ctx context.Context) (string, error) {
+	var broken, newer int
+	db := x.DB()
+	if err := db.QueryRowContext(ctx, "SELECT coalesce(sum(broken), 0), coalesce(sum(newer), 0) FROM files").Scan(&broken, &newer); err != nil {
+		return "", x.Explain(err)
+	}
+	if broken+newer == 0 {
+		return "", nil
+	}
+	said, err := texts(db.QueryContext(ctx, "SELECT said FROM files WHERE said <> '' ORDER BY day, kind LIMIT 3"))
+	if err != nil {
+		return "", x.Explain(err)
+	}
+	if broken+newer == 1 && len(said) == 1 {
+		return said[0], nil
+	}
+	return fmt.Sprintf("%d lines are left out: %s", broken+newer, strings.Join(said, "; ")), nil
+}
