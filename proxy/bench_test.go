@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"runtime"
 	"testing"
 
 	"github.com/mailwire/mailwire/inspect"
@@ -53,6 +54,8 @@ func BenchmarkRelay(b *testing.B) {
 func benchmarked(b *testing.B, through string) (dial func() *net.TCPConn) {
 	server := listenAt(b, "tcp", "127.0.0.1:0")
 	address := server.Addr().String()
+	processors := runtime.GOMAXPROCS(2 * runtime.NumCPU()) // as in the program: each loop may keep one to itself
+	b.Cleanup(func() { runtime.GOMAXPROCS(processors) })
 	if through != "nothing" {
 		m := newMemory()
 		m.forgetful = true

@@ -26,8 +26,7 @@ func (l *loop) begin(r *route, fd int, client netip.AddrPort) {
 	pr.generation = l.generation
 	l.slots[pr.slot] = pr
 	l.open++
-	l.connecting.push(pr)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // a unix socket has none
+	l.queue(&l.connecting, r.ConnectTimeout, pr)
 	err := l.watch(fd, interest, pr.slot*2+int32(wire.FromClient), pr.generation)
 	if err == nil {
 		pr.servers, err = r.serversFor(client, func() (netip.AddrPort, error) { return originalServer(fd) })
@@ -55,9 +54,9 @@ func (l *loop) nextServer(pr *pair, cause error) {
 		return
 	}
 	pr.server, pr.servers = pr.servers[0], pr.servers[1:]
-	l.connecting.remove(pr)
+	pr.list.remove(pr)
 	pr.touched = time.Now()
-	l.connecting.push(pr)
+	pr.list.push(pr)
 	l.tryServer(pr)
 }
 
@@ -67,7 +66,7 @@ func (l *loop) tryServer(pr *pair) {
 	fd, err := l.dial(pr)
 	switch {
 	case isUsedUp(err):
-		l.p.Warn("connect", "a connection to the server has to wait: "+err.Error())
+		l.p.warn("connect", "a connection to the server has to wait: "+err.Error())
 		l.retries = append(l.retries, pr)
 	case err != nil:
 		l.nextServer(pr, err)
@@ -95,7 +94,7 @@ func (l *loop) dial(pr *pair) (fd int, err error) {
 	}
 	if family != unix.AF_UNIX {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-		if err == nil && l.p.Transparent {
+		if err == nil && pr.route.Transparent {
 			err = dialFrom(fd, pr.client)
 		}
 	}
@@ -117,28 +116,32 @@ func (l *loop) unreachable(pr *pair, cause error) {
 	l.end(pr, inspect.EndRefused)
 }
 
-// connect goes on when the kernel says that the connection is there, or will never be.
-func (l *loop) connect(pr *pair) {
-	g := &pr.legs[wire.FromServer]
-	errno, err := unix.GetsockoptInt(g.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+// refused goes on with the next server where the kernel says that there will be no connection to this one.
+func (l *loop) refused(pr *pair) bool {
+	errno, err := unix.GetsockoptInt(pr.legs[wire.FromServer].fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err == nil && errno != 0 {
 		err = unix.Errno(errno)
 	}
 	if err != nil {
 		l.nextServer(pr, err)
-		return
 	}
+	return err != nil
+}
+
+// connect goes on when the connection is there.
+func (l *loop) connect(pr *pair) {
+	g := &pr.legs[wire.FromServer]
 	client := pr.legs[wire.FromClient].fd
 	if l.p.ours.has(pr.client, func() (netip.AddrPort, error) { return originalServer(client) }) {
 		l.unreachable(pr, errCircle) // the hop before has said only now that it is one
 		return
 	}
 	pr.connected = true
-	l.connecting.remove(pr)
+	pr.list.remove(pr)
 	pr.touched = time.Now()
-	l.relaying.push(pr)
+	l.queue(&l.relaying, pr.route.IdleTimeout, pr)
 	pr.pump = pr.route.begin(pr.client, pr.server, pr.begin)
-	if l.p.SendProxy != 0 {
+	if pr.route.SendProxy != 0 {
 		l.hold(g, pr.route.header(pr.client, pr.route.wanted(ownAddress(client), pr.server)))
 		l.flush(pr, wire.FromServer)
 	}

@@ -86,7 +86,11 @@ func (p *Proxy) ordinal(client netip.AddrPort) int {
 // refuse ends a conversation whose server could not be reached; the client gets what it would have got.
 func (r *route) refuse(u *Pump, server string, cause error) {
 	r.p.counts.refused.Add(1)
-	r.p.Warn("unreachable "+server, fmt.Sprintf("the server %s cannot be reached: %v", server, cause))
+	advice := ""
+	if r.Transparent && errors.Is(cause, syscall.ETIMEDOUT) {
+		advice = "; with --transparent its replies must come back through this host"
+	}
+	r.p.warn("unreachable "+server, fmt.Sprintf("the server %s cannot be reached: %v%s", server, cause, advice))
 	now := time.Now()
 	u.Tell(now, func(s *inspect.Session, t time.Time) {
 		s.Note(t, "the server %s could not be reached: %v", server, cause)

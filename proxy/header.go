@@ -22,10 +22,10 @@ import (
 // header returns the PROXY header (haproxy.org, proxy-protocol.txt) that tells the server who the client is and which
 // address it has connected to.
 func (r *route) header(client, own netip.AddrPort) []byte {
-	h := proxyproto.HeaderProxyFromAddrs(byte(r.p.SendProxy), tcpAddr(client), tcpAddr(own))
+	h := proxyproto.HeaderProxyFromAddrs(byte(r.SendProxy), tcpAddr(client), tcpAddr(own))
 	data, err := h.Format()
 	if err != nil { // a family that the header has no word for
-		data, _ = (&proxyproto.Header{Version: byte(r.p.SendProxy), Command: proxyproto.LOCAL, TransportProtocol: proxyproto.UNSPEC}).Format()
+		data, _ = (&proxyproto.Header{Version: byte(r.SendProxy), Command: proxyproto.LOCAL, TransportProtocol: proxyproto.UNSPEC}).Format()
 	}
 	return data
 }
@@ -56,11 +56,10 @@ const (
 // readHeader reads the PROXY header of a client that is to send one, and believes it. It says false where there is none,
 // or a bad one; nothing has gone to the server then.
 func (c *call) readHeader() bool {
-	p := c.r.p
-	if len(p.AcceptProxy) == 0 {
+	if len(c.r.AcceptProxy) == 0 {
 		return true
 	}
-	if c.stranger = !slices.ContainsFunc(p.AcceptProxy, func(net netip.Prefix) bool { return net.Contains(c.client.Addr().WithZone("")) }); c.stranger {
+	if c.stranger = !slices.ContainsFunc(c.r.AcceptProxy, func(net netip.Prefix) bool { return net.Contains(c.client.Addr().WithZone("")) }); c.stranger {
 		return true
 	}
 	client := c.under[wire.FromClient]
@@ -71,8 +70,11 @@ func (c *call) readHeader() bool {
 		h, err = proxyproto.Read(bufio.NewReader(bytes.NewReader(text)))
 	}
 	_ = client.SetReadDeadline(time.Time{})
+	if isTimeout(err) {
+		err = errLate
+	}
 	if err != nil {
-		c.badHeader(fmt.Errorf("a PROXY header was expected: %w", err))
+		c.badHeader(fmt.Errorf("a PROXY header was expected: %w", cause(err)))
 		return false
 	}
 	source, ok := h.SourceAddr.(*net.TCPAddr)
@@ -120,6 +122,7 @@ func takeHeader(from io.Reader) ([]byte, error) {
 var (
 	errNoHeader = errors.New("what came is none")
 	errTooLong  = errors.New("it is too long")
+	errLate     = fmt.Errorf("it did not come within %v", headerTime)
 )
 
 // strangersHeader says whether a client that is not believed begins with a PROXY header.
@@ -134,12 +137,13 @@ func (c *call) stranded(data []byte, last bool) []byte {
 	if !last && mayBeHeader(c.first) {
 		return nil
 	}
-	c.stranger = false
-	if strangersHeader(c.first) {
+	first := c.first
+	c.stranger, c.first = false, nil
+	if strangersHeader(first) {
 		c.badHeader(errStranger)
 		return nil
 	}
-	return c.first
+	return first
 }
 
 func mayBeHeader(data []byte) bool {
@@ -149,7 +153,7 @@ func mayBeHeader(data []byte) bool {
 
 // badHeader ends a call whose client said wrongly, or had no right to say, who it is.
 func (c *call) badHeader(err error) {
-	c.r.p.Warn("proxy header", fmt.Sprintf("the connection from %s was closed: %v", c.client, err))
+	c.r.p.warn("proxy header", fmt.Sprintf("the connection from %s was closed: %v", c.client, err))
 	if c.pump == nil {
 		if servers := c.r.servers.Load(); servers != nil {
 			c.server = (*servers)[0]

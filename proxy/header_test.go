@@ -31,7 +31,7 @@ var localhost = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
 // TestHeader: who the client is stands in the header; what follows it is for the server.
 func TestHeader(t *testing.T) {
-	s := newStage(t, Route{Protocol: inspect.SMTP}, Options{AcceptProxy: localhost})
+	s := newStage(t, Route{Protocol: inspect.SMTP}, Options{Terms: Terms{AcceptProxy: localhost}})
 	for _, c := range []struct{ name, header, client string }{
 		{"v1 TCP4", "PROXY TCP4 198.51.100.7 192.0.2.25 51234 25\r\n", "198.51.100.7"},
 		{"v1 TCP6", "PROXY TCP6 2001:db8::7 2001:db8::25 51234 25\r\n", "2001:db8::7"},
@@ -76,7 +76,7 @@ func TestHeader(t *testing.T) {
 
 // TestBadHeader: a header that is none, or too long, or cut ends the connection before there is one to the server.
 func TestBadHeader(t *testing.T) {
-	s := newStage(t, Route{Protocol: inspect.SMTP}, Options{AcceptProxy: localhost})
+	s := newStage(t, Route{Protocol: inspect.SMTP}, Options{Terms: Terms{AcceptProxy: localhost}})
 	for name, header := range map[string]string{
 		"none":                  "EHLO client\r\n",
 		"TLS":                   "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -113,13 +113,17 @@ func TestBadHeader(t *testing.T) {
 		if !hasAnomaly(r, wire.ProxyHeader) || r.Octets != (record.Octets{}) || r.Status == record.Closed {
 			t.Errorf("%s: %s, %+v, %+v", name, r.Status, r.Octets, r.Anomalies)
 		}
+		said := <-s.warnings
+		if strings.Contains(said, "->") || strings.Contains(said, "EOF") || !strings.Contains(said, "was closed: a PROXY header was expected: ") {
+			t.Errorf("%s: the log says %q", name, said)
+		}
 	}
 	s.nobody()
 }
 
 // TestStranger: who is not believed may speak, but not by a header, however it is cut.
 func TestStranger(t *testing.T) {
-	s := newStage(t, Route{Protocol: inspect.SMTP}, Options{AcceptProxy: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
+	s := newStage(t, Route{Protocol: inspect.SMTP}, Options{Terms: Terms{AcceptProxy: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}})
 	client, server := s.pair()
 	talk(client, server, "S: 220 mx", "C: PROX", "S: 500 what", "C: QUIT", "S: 221 bye")
 	_, _ = server.conn.Close(), client.conn.Close()
@@ -149,10 +153,11 @@ func TestStranger(t *testing.T) {
 func TestHeaderTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sessions := make(chan *record.Session, 1)
-		p := &Proxy{
-			Options: Options{AcceptProxy: localhost, Inspect: &inspect.Config{}, Recorder: sessionRecorder{sessions}}.withDefaults(),
-			dirty:   make(chan struct{}, 1),
-		}
+		said := ""
+		p := bare(Options{
+			Terms: Terms{AcceptProxy: localhost}, Inspect: &inspect.Config{}, Recorder: sessionRecorder{sessions},
+			Warn: func(_, message string) { said = message },
+		})
 		p.aborting, p.abort = context.WithCancel(t.Context())
 		defer p.abort()
 		p.inspectors = []*inspector{newInspector(p)}
@@ -170,9 +175,12 @@ func TestHeaderTime(t *testing.T) {
 			}
 		}()
 		begin := time.Now()
-		newCall(&route{Route: Route{Protocol: inspect.SMTP}, p: p}, local{own}).run()
+		newCall(&route{Route: Route{Protocol: inspect.SMTP}, Terms: p.Options().Terms, p: p}, local{own}).run()
 		if waited := time.Since(begin); waited != headerTime {
 			t.Errorf("waited %v, want %v", waited, headerTime)
+		}
+		if want := "the connection from 127.0.0.1:51234 was closed: a PROXY header was expected: it did not come within 5s"; said != want {
+			t.Errorf("the log says %q, want %q", said, want)
 		}
 		<-wrote
 		inspected()
@@ -192,7 +200,7 @@ func TestHeaderAndTLS(t *testing.T) {
 	a := newAuthority(t)
 	for _, b := range begins {
 		terminate, certificate := a.terminate()
-		s := newStage(t, b.route, Options{AcceptProxy: localhost, SendProxy: 1, Terminate: terminate})
+		s := newStage(t, b.route, Options{Terms: Terms{AcceptProxy: localhost, SendProxy: 1, Terminate: terminate}})
 		client := s.dial()
 		client.say("PROXY TCP4 198.51.100.7 192.0.2.25 51234 25\r\n")
 		server := s.accept()
@@ -223,7 +231,7 @@ func TestSentHeader(t *testing.T) {
 			{"PROXY TCP6 2001:db8::7 2001:db8::25 51234 25\r\n", 2, version2(0x21, 0x21, v6Addresses)[:32]},
 			{"PROXY UNKNOWN\r\n", 1, "PROXY TCP4 127.0.0.1 127.0.0.1 "},
 		} {
-			o := Options{SendProxy: c.version, goroutines: goroutines}
+			o := Options{Terms: Terms{SendProxy: c.version}, goroutines: goroutines}
 			if c.accepted != "" {
 				o.AcceptProxy = localhost
 			}

@@ -32,7 +32,7 @@ type inspector struct {
 
 func newInspector(p *Proxy) *inspector {
 	return &inspector{
-		p: p, journal: p.Recorder.Journal(),
+		p: p, journal: p.Options().Recorder.Journal(),
 		waking: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 	}
 }
@@ -108,7 +108,7 @@ func (in *inspector) round() {
 
 // step lets the session of u know one thing.
 func (in *inspector) step(u *Pump, s *step) {
-	t := s.time.In(in.p.Location)
+	t := s.time.In(in.p.Options().Location)
 	defer func() {
 		if cause := recover(); cause != nil {
 			in.abandon(u, t, cause)
@@ -116,20 +116,22 @@ func (in *inspector) step(u *Pump, s *step) {
 	}()
 	in.journal.Stamp(t.UnixNano())
 	if u.session == nil {
-		u.session = inspect.New(in.p.Inspect, u.conn, in.journal)
+		u.session, u.trace = inspect.New(u.config, u.conn, in.journal), in.newTrace(&u.conn)
 	}
 	if s.do != nil {
 		s.do(u.session, t)
 		return
 	}
-	u.session.Feed(wire.Chunk{Dir: s.dir, Time: t, Lost: s.lost, Data: s.data})
+	c := wire.Chunk{Dir: s.dir, Time: t, Lost: s.lost, Data: s.data}
+	u.trace.feed(c)
+	u.session.Feed(c)
 }
 
 // abandon goes on after a panic of the parser or of what it talks to: it costs this conversation the rest of its record,
 // and nothing else.
 func (in *inspector) abandon(u *Pump, t time.Time, cause any) {
 	in.p.counts.failures.Add(1)
-	in.p.Warn("inspector", fmt.Sprintf("a session could not be inspected to its end; its mail went on: %v\n%s", cause, debug.Stack()))
+	in.p.warn("inspector", fmt.Sprintf("a session could not be inspected to its end; its mail went on: %v\n%s", cause, debug.Stack()))
 	for range maxAbandons {
 		if u.session == nil || abandoned(u.session, t) {
 			return
@@ -168,8 +170,8 @@ func (p *Proxy) commit(ctx context.Context) {
 			in.journal.Cut()
 			in.using.Unlock()
 		}
-		if err := p.Recorder.Commit(); err != nil {
-			p.Warn("commit", "what was seen could not be written: "+err.Error())
+		if err := p.Options().Recorder.Commit(); err != nil {
+			p.warn("commit", "what was seen could not be written: "+err.Error())
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -201,7 +202,13 @@ func TestDrainEnds(t *testing.T) {
 func TestMaxConnections(t *testing.T) {
 	const places = 10
 	eachRelay(t, func(t *testing.T, o Options) {
-		o.MaxConnections = places
+		said := make(chan string, 100)
+		o.MaxConnections, o.Warn = places, func(_, message string) {
+			select {
+			case said <- message:
+			default:
+			}
+		}
 		r := newRig(t, o)
 		r.eachAccepted(func(c *net.TCPConn) {
 			if active := r.Stats().Active; active > places+int64(runtime.NumCPU()) { // each loop looks for itself
@@ -223,6 +230,9 @@ func TestMaxConnections(t *testing.T) {
 		say(t, first[0], first[0], "NOOP\r\n")
 		if got := r.Stats(); got.Accepted != places {
 			t.Errorf("counted %+v", got)
+		}
+		if got, want := <-said, "10 connections are open; more have to wait (--max-connections, or the limit of open files: "; !strings.HasPrefix(got, want) {
+			t.Errorf("the log says %q, want %q", got, want)
 		}
 		for _, c := range first {
 			_ = c.Close()

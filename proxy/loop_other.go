@@ -7,6 +7,6 @@ type loop struct{}
 
 const haveLoops = false
 
-func (p *Proxy) startLoops([]*route) error { return nil }
+func (p *Proxy) loopThrough([]*route) error { return nil }
 
 func (p *Proxy) stopLoops(bool) {}

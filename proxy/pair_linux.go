@@ -27,7 +27,8 @@ type pair struct {
 	server     netip.AddrPort
 	outgoing   netip.AddrPort   // our address towards the server
 	servers    []netip.AddrPort // still to be tried
-	before     *pair
+	list       *pairList
+	before     *pair // in it
 	after      *pair
 	slot       int32
 	generation int32
@@ -63,7 +64,9 @@ func (l *loop) event(pr *pair, side wire.Direction, events uint32) {
 		l.reset(pr)
 	case pr.connected:
 		if events&unix.EPOLLOUT != 0 && len(g.out) > 0 {
-			l.flush(pr, side)
+			if l.flush(pr, side); !pr.open {
+				return
+			}
 		}
 		if side == wire.FromServer && !pr.greeted { // what the client has said before the greeting comes before it
 			pr.greeted, pr.legs[wire.FromClient].readable = true, true
@@ -73,7 +76,8 @@ func (l *loop) event(pr *pair, side wire.Direction, events uint32) {
 			l.move(pr, side)
 		}
 	case side == wire.FromServer:
-		if events&(unix.EPOLLOUT|unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+		failed := events&(unix.EPOLLERR|unix.EPOLLHUP) != 0
+		if (failed || events&unix.EPOLLOUT != 0) && !(failed && l.refused(pr)) {
 			l.connect(pr)
 		}
 	case events&(unix.EPOLLHUP|unix.EPOLLERR) != 0: // the client has given up
@@ -210,11 +214,11 @@ func (l *loop) halfClose(pr *pair, from wire.Direction) {
 
 func (l *loop) shut(pr *pair, to wire.Direction) {
 	g := &pr.legs[to]
-	_ = unix.Shutdown(g.fd, unix.SHUT_WR) // fails where the connection is broken, as its read will tell
-	g.shut = true
-	if g.ended && pr.legs[to.Reverse()].shut {
+	if g.shut = true; g.ended && pr.legs[to.Reverse()].shut {
 		l.end(pr, inspect.EndClosed)
+		return
 	}
+	_ = unix.Shutdown(g.fd, unix.SHUT_WR) // fails where the connection is broken, as its read will tell
 }
 
 // reset ends a pair of which one side was reset: so is the other.
@@ -227,11 +231,7 @@ func (l *loop) end(pr *pair, how inspect.End) {
 	if pr.pump == nil && how != inspect.EndRefused {
 		pr.pump = pr.route.begin(pr.client, pr.server, pr.begin)
 	}
-	if pr.connected {
-		l.relaying.remove(pr)
-	} else {
-		l.connecting.remove(pr)
-	}
+	pr.list.remove(pr)
 	if pr.legs[wire.FromServer].fd >= 0 {
 		l.p.ours.remove(pr.outgoing)
 	}
@@ -244,7 +244,7 @@ func (l *loop) end(pr *pair, how inspect.End) {
 			_ = unix.Close(g.fd)
 		}
 		l.release(g)
-		*g = leg{}
+		*g = leg{fd: -1} // 0 would be somebody else's
 	}
 	l.slots[pr.slot] = nil
 	l.free = append(l.free, pr.slot)
@@ -258,9 +258,9 @@ func (l *loop) end(pr *pair, how inspect.End) {
 
 // touch notes that the pair is not idle.
 func (l *loop) touch(pr *pair, now time.Time) {
-	if now.Sub(pr.touched) >= l.p.touchTime() {
-		l.relaying.remove(pr)
+	if now.Sub(pr.touched) >= touchTime(pr.list.patience) {
+		pr.list.remove(pr)
 		pr.touched = now
-		l.relaying.push(pr)
+		pr.list.push(pr)
 	}
 }

@@ -27,10 +27,7 @@ type piped struct {
 func newPiped(t *testing.T, r Route, terminate *Terminate) *piped {
 	t.Helper()
 	g := &piped{t: t, sessions: make(chan *record.Session, 1), ended: make(chan struct{})}
-	p := &Proxy{
-		Options: Options{Terminate: terminate, Inspect: &inspect.Config{}, Recorder: sessionRecorder{g.sessions}}.withDefaults(),
-		dirty:   make(chan struct{}, 1),
-	}
+	p := bare(Options{Inspect: &inspect.Config{}, Recorder: sessionRecorder{g.sessions}})
 	p.aborting, p.abort = context.WithCancel(t.Context())
 	if err := terminate.load(); err != nil {
 		t.Fatal(err)
@@ -41,7 +38,7 @@ func newPiped(t *testing.T, r Route, terminate *Terminate) *piped {
 	var ends [2]end
 	g.client, ends[wire.FromClient] = newPipe()
 	g.server, ends[wire.FromServer] = newPipe()
-	c := newCall(&route{Route: r, p: p}, ends[wire.FromClient])
+	c := newCall(&route{Route: r, Terms: Terms{Terminate: terminate}.withDefaults(), p: p}, ends[wire.FromClient])
 	go func() {
 		defer close(g.ended)
 		defer c.close()

@@ -61,7 +61,7 @@ func serveAs(s string) error {
 	}
 	p, err := Listen(context.Background(), Options{
 		Routes:         []Route{{Protocol: inspect.SMTP, Listen: "127.0.0.1:0", Upstream: to.Upstream}},
-		MaxConnections: to.MaxConnections, ConnectTimeout: to.ConnectTimeout, goroutines: to.Goroutines, Inspect: &inspect.Config{}, Recorder: printer{},
+		MaxConnections: to.MaxConnections, Terms: Terms{ConnectTimeout: to.ConnectTimeout}, goroutines: to.Goroutines, Inspect: &inspect.Config{}, Recorder: printer{},
 	})
 	if err != nil {
 		return err

@@ -10,13 +10,12 @@
 // Watching never delays. A relay copies octets into its conversation's Pump, within a budget, and goes on; inspectors, a
 // few goroutines, take them from there to the parsers, and one committer lets the recorder write. What does not fit into
 // the budget is lost to the record, which says so, and never to the mail. No goroutine that relays or inspects touches a
-// file.
+// file. Where loops are busy, each keeps one of the runtime's processors to itself: GOMAXPROCS is to be twice the number of
+// CPUs.
 package proxy
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
@@ -40,20 +39,15 @@ const (
 // Options say what to relay and how. Zero durations and numbers are the defaults.
 type Options struct {
 	Routes         []Route
+	Terms          // of the routes that have none of their own
 	MaxConnections int
-	ConnectTimeout time.Duration // for a connection to the server, and for each TLS handshake
-	IdleTimeout    time.Duration // without an octet in either direction
 	DrainTimeout   time.Duration // for what is under way when Serve is to end
-
-	SendProxy   int            // the version of the PROXY header that the server gets; 0: none
-	AcceptProxy []netip.Prefix // who may, and must, begin with a PROXY header
-	Transparent bool           // connect to the server from the client's own address
-	Terminate   *Terminate     // nil: TLS is passed on
 
 	Inspect       *inspect.Config
 	Recorder      inspect.Recorder
 	SessionBudget int64          // octets of one conversation that wait for inspection
 	TotalBudget   int64          // of all
+	Trace         bool           // give the recorder the conversations as packets too
 	Location      *time.Location // of the records' times; nil is local time
 
 	// Warn is the program's log, called by any goroutine; cause is the same for messages of one kind. It may be nil.
@@ -62,11 +56,29 @@ type Options struct {
 	goroutines bool // relay by goroutines also where loops could
 }
 
+// Terms say how the conversations of a route are relayed. Zero durations are the defaults.
+type Terms struct {
+	ConnectTimeout time.Duration // for a connection to the server, and for each TLS handshake
+	IdleTimeout    time.Duration // without an octet in either direction
+
+	SendProxy   int            // the version of the PROXY header that the server gets; 0: none
+	AcceptProxy []netip.Prefix // who may, and must, begin with a PROXY header
+	Transparent bool           // connect to the server from the client's own address
+	Terminate   *Terminate     // nil: TLS is passed on
+}
+
 // Proxy is a set of open listeners.
 type Proxy struct {
-	Options
-	routes     []*route
-	loops      []*loop
+	options  atomic.Pointer[Options] // in force
+	changing sync.Mutex              // guards loops, used and what is said of Serve: one change at a time
+	serving  bool
+	ending   bool
+	loops    []*loop
+	used     map[int]bool // sockets of systemd
+
+	listed sync.Mutex // guards routes
+	routes []*route
+
 	inspectors []*inspector
 	ours       ours
 	counts     counts
@@ -74,11 +86,12 @@ type Proxy struct {
 	unsent     atomic.Int64 // octets held because their receiver does not take them
 	active     atomic.Int64 // conversations being relayed
 	assigned   atomic.Uint64
-	nameless   atomic.Int64 // clients without an address
-	local      map[netip.Addr]bool
-	used       map[int]bool  // sockets of systemd
+	nameless   atomic.Int64  // clients without an address
 	dirty      chan struct{} // a journal was told something
 	relays     sync.WaitGroup
+	watchers   sync.WaitGroup
+	inspecting context.Context // done when all relays have ended
+	inspected  context.CancelFunc
 	aborting   context.Context // done when the drain has lasted too long
 	abort      context.CancelFunc
 }
@@ -115,50 +128,28 @@ func (p *Proxy) Stats() Stats {
 
 // Listen opens all listeners. An error is a sentence that names the route and says what to do.
 func Listen(ctx context.Context, o Options) (*Proxy, error) {
-	if len(o.Routes) == 0 {
-		return nil, errors.New("there is no route from a listener to a server")
-	}
-	p := &Proxy{Options: o.withDefaults(), dirty: make(chan struct{}, 1), used: map[int]bool{}}
+	p := &Proxy{dirty: make(chan struct{}, 1), used: map[int]bool{}}
 	p.aborting, p.abort = context.WithCancel(context.Background())
-	if err := p.prepare(); err != nil {
+	p.inspecting, p.inspected = context.WithCancel(context.Background())
+	o = o.withDefaults()
+	p.options.Store(&o)
+	var err error
+	if p.routes, err = p.openAll(ctx, &o); err != nil {
 		return nil, err
-	}
-	if o.Terminate != nil {
-		if err := o.Terminate.load(); err != nil {
-			return nil, err
-		}
-	}
-	for _, r := range o.Routes {
-		opened, err := p.open(ctx, r)
-		if err != nil {
-			p.closeListeners()
-			return nil, fmt.Errorf("%s: %w", r, err)
-		}
-		p.routes = append(p.routes, opened)
-	}
-	if err := p.refuseCircles(); err != nil {
-		p.closeListeners()
-		return nil, err
-	}
-	if err := p.limitDescriptors(); err != nil {
-		p.closeListeners()
-		return nil, err
-	}
-	for range max(1, runtime.NumCPU()) {
-		p.inspectors = append(p.inspectors, newInspector(p))
 	}
 	return p, nil
 }
 
+// Options returns what is in force, which is not to be changed.
+func (p *Proxy) Options() *Options { return p.options.Load() }
+
+func (p *Proxy) warn(cause, message string) { p.Options().Warn(cause, message) }
+
 func (o Options) withDefaults() Options {
-	fill := func(d *time.Duration, value time.Duration) {
-		if *d <= 0 {
-			*d = value
-		}
+	o.Terms = o.Terms.withDefaults()
+	if o.DrainTimeout <= 0 {
+		o.DrainTimeout = DefaultDrainTimeout
 	}
-	fill(&o.ConnectTimeout, DefaultConnectTimeout)
-	fill(&o.IdleTimeout, DefaultIdleTimeout)
-	fill(&o.DrainTimeout, DefaultDrainTimeout)
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = DefaultMaxConnections
 	}
@@ -177,10 +168,20 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+func (t Terms) withDefaults() Terms {
+	if t.ConnectTimeout <= 0 {
+		t.ConnectTimeout = DefaultConnectTimeout
+	}
+	if t.IdleTimeout <= 0 {
+		t.IdleTimeout = DefaultIdleTimeout
+	}
+	return t
+}
+
 // Addrs returns the addresses of the listeners, in the order of the routes.
 func (p *Proxy) Addrs() []net.Addr {
 	var list []net.Addr
-	for _, r := range p.routes {
+	for _, r := range p.allRoutes() {
 		list = append(list, r.listener.Addr())
 	}
 	return list
@@ -189,36 +190,30 @@ func (p *Proxy) Addrs() []net.Addr {
 // Serve relays until ctx is done. Then it accepts no more, lets conversations end within the drain timeout, or until now
 // is done, and returns when the journals were told everything; the last batches wait for the recorder's Close.
 func (p *Proxy) Serve(ctx, now context.Context) error {
-	inspecting, inspected := context.WithCancel(context.Background())
-	var watchers sync.WaitGroup
-	for _, in := range p.inspectors {
-		watchers.Go(func() { in.run(inspecting) })
+	for range max(1, runtime.NumCPU()) {
+		in := newInspector(p)
+		p.inspectors = append(p.inspectors, in)
+		p.watchers.Go(func() { in.run(p.inspecting) })
 	}
-	watchers.Go(func() { p.commit(inspecting) })
-	for _, r := range p.routes {
-		watchers.Go(func() { r.resolve(inspecting) })
-	}
-	if p.Terminate != nil {
-		watchers.Go(func() { p.Terminate.reload(inspecting, p.Warn) })
-	}
-	err := p.startRelays()
+	p.watchers.Go(func() { p.commit(p.inspecting) })
+	p.watchers.Go(func() { p.reloadCertificates(p.inspecting) })
+	err := p.begin()
 	if err == nil {
 		<-ctx.Done()
 	}
-	p.closeListeners()
-	p.stopLoops(false)
+	p.endAccepting()
 	p.drain(now)
 	p.abort()
 	p.stopLoops(true)
 	p.relays.Wait()
-	inspected()
-	watchers.Wait()
+	p.inspected()
+	p.watchers.Wait()
 	return err
 }
 
 // drain waits until no conversation is under way, for as long as the drain may take.
 func (p *Proxy) drain(now context.Context) {
-	deadline := time.NewTimer(p.DrainTimeout)
+	deadline := time.NewTimer(p.Options().DrainTimeout)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -233,27 +228,8 @@ func (p *Proxy) drain(now context.Context) {
 	}
 }
 
-func (p *Proxy) closeListeners() {
-	for _, r := range p.routes {
-		_ = r.listener.Close() // nothing is lost with it
-	}
-}
-
-// startRelays lets the loops, or a goroutine, accept the connections of each route.
-func (p *Proxy) startRelays() error {
-	var looped []*route
-	for _, r := range p.routes {
-		if haveLoops && !p.goroutines && r.plain() {
-			looped = append(looped, r)
-			continue
-		}
-		p.relays.Go(func() { p.accept(r) })
-	}
-	return p.startLoops(looped)
-}
-
 // full says whether as many connections are open as may be.
-func (p *Proxy) full() bool { return p.active.Load() >= int64(p.MaxConnections) }
+func (p *Proxy) full() bool { return p.active.Load() >= int64(p.Options().MaxConnections) }
 
 // begun counts a new conversation; ended takes it off again.
 func (p *Proxy) begun() {

@@ -61,14 +61,16 @@ type Pump struct {
 	queued bool // the inspector knows that there is something
 
 	conn    inspect.Conn
-	session *inspect.Session // the inspector's
+	config  *inspect.Config  // as it was at the begin
+	session *inspect.Session // the inspector's, as is
+	trace   *trace           // nil where none is wanted
 }
 
 // newPump begins a conversation.
 func (p *Proxy) newPump(conn inspect.Conn) *Pump {
-	conn.Begin = conn.Begin.In(p.Location)
+	conn.Begin = conn.Begin.In(p.Options().Location)
 	in := p.inspectors[p.assigned.Add(1)%uint64(len(p.inspectors))]
-	return &Pump{in: in, conn: conn}
+	return &Pump{in: in, conn: conn, config: p.Options().Inspect}
 }
 
 // Show takes octets that one side sent; data is borrowed.
@@ -132,8 +134,8 @@ func (u *Pump) chunk(dir wire.Direction, now time.Time, data []byte) {
 func (u *Pump) reserve(dir wire.Direction, now time.Time, n int, cost int64) bool {
 	p := u.in.p
 	if !u.full {
-		pending := p.pending.Add(cost)
-		if pending <= p.TotalBudget && (u.held+cost <= p.SessionBudget || pending <= p.TotalBudget/2) {
+		pending, limits := p.pending.Add(cost), p.Options()
+		if pending <= limits.TotalBudget && (u.held+cost <= limits.SessionBudget || pending <= limits.TotalBudget/2) {
 			u.held += cost
 			u.hold().cost += cost
 			return true
@@ -142,7 +144,10 @@ func (u *Pump) reserve(dir wire.Direction, now time.Time, n int, cost int64) boo
 	}
 	if !u.full {
 		u.full = true
-		u.tell(now, func(s *inspect.Session, t time.Time) { s.Anomaly(wire.Overload, t) })
+		u.tell(now, func(s *inspect.Session, t time.Time) {
+			s.Anomaly(wire.Overload, t)
+			p.warn("overload", "octets go by unrecorded, since inspection is behind (--session-budget, --total-budget)")
+		})
 	}
 	u.lost[dir] += int64(n)
 	p.counts.lost[dir].Add(int64(n))
@@ -171,7 +176,10 @@ func (u *Pump) Tell(now time.Time, do func(s *inspect.Session, t time.Time)) {
 
 // HalfClose says that one side has ended its octets.
 func (u *Pump) HalfClose(dir wire.Direction, now time.Time) {
-	u.Tell(now, func(s *inspect.Session, t time.Time) { s.HalfClose(dir, t) })
+	u.Tell(now, func(s *inspect.Session, t time.Time) {
+		s.HalfClose(dir, t)
+		u.trace.halfClose(dir, t)
+	})
 }
 
 // End says how the conversation ended. It is the last call.
@@ -181,7 +189,10 @@ func (u *Pump) End(now time.Time, how inspect.End) {
 		u.hold()
 		u.chunk(wire.FromClient, now, nil)
 	}
-	u.tell(now, func(s *inspect.Session, t time.Time) { s.Close(t, how) })
+	u.tell(now, func(s *inspect.Session, t time.Time) {
+		s.Close(t, how)
+		u.trace.end(t, how)
+	})
 	u.wake()
 }
 
@@ -211,7 +222,7 @@ func (u *Pump) taken(b *batch) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.held -= b.cost
-	if u.held <= u.in.p.SessionBudget/2 {
+	if u.held <= u.in.p.Options().SessionBudget/2 {
 		u.full = false
 	}
 }

@@ -14,10 +14,9 @@ import (
 
 // idlePump returns a Pump whose inspector does nothing until the test takes what waits.
 func idlePump(session, total int64) *Pump {
-	p := &Proxy{Options: Options{
+	p := bare(Options{
 		Inspect: &inspect.Config{}, Recorder: newMemory(), SessionBudget: session, TotalBudget: total, Location: time.UTC,
-		Warn: func(string, string) {},
-	}, dirty: make(chan struct{}, 1)}
+	})
 	p.inspectors = []*inspector{newInspector(p)}
 	return p.newPump(inspect.Conn{Client: netip.AddrPortFrom(netip.IPv6Loopback(), 1), Server: noAddress, Started: true, Hint: inspect.SMTP})
 }
@@ -172,7 +171,7 @@ func TestPumpGivesBack(t *testing.T) {
 	if pending := u.in.p.Stats().Pending; pending != 0 || u.held != 0 {
 		t.Errorf("%d pending, %d held", pending, u.held)
 	}
-	s := u.in.p.Recorder.(*memory).record(t)
+	s := u.in.p.Options().Recorder.(*memory).record(t)
 	if s.Octets.Client != 600 || s.Octets.Server != 100*99/2*100 {
 		t.Errorf("the record says %+v", s.Octets)
 	}

@@ -46,13 +46,13 @@ type call struct {
 
 // accept takes the connections of a route, and gives each a goroutine.
 func (p *Proxy) accept(r *route) {
-	for p.awaitRoom() {
+	for p.awaitRoom(r) {
 		conn, err := r.listener.Accept()
 		switch {
-		case errors.Is(err, net.ErrClosed):
+		case errors.Is(err, net.ErrClosed), err != nil && r.retired.Load():
 			return
 		case err != nil:
-			p.Warn("accept", "a connection has to wait: "+err.Error())
+			p.warn("accept", "a connection has to wait: "+err.Error())
 			p.pause()
 			continue
 		}
@@ -64,15 +64,20 @@ func (p *Proxy) accept(r *route) {
 	}
 }
 
-// awaitRoom returns when another connection may be open, and says false when there will be no more.
-func (p *Proxy) awaitRoom() bool {
-	for p.full() {
-		p.Warn("full", fmt.Sprintf("%d connections are open; more have to wait (--max-connections)", p.MaxConnections))
+// awaitRoom returns when another connection may be open, and says false when the route is to get no more.
+func (p *Proxy) awaitRoom(r *route) bool {
+	for p.full() && !r.retired.Load() {
+		p.warnFull()
 		if p.pause(); p.aborting.Err() != nil {
 			return false
 		}
 	}
-	return true
+	return !r.retired.Load()
+}
+
+// warnFull says why connections have to wait. The limit of open files may have lowered MaxConnections.
+func (p *Proxy) warnFull() {
+	p.warn("full", fmt.Sprintf("%d connections are open; more have to wait (--max-connections, or the limit of open files: ulimit -n, LimitNOFILE=)", p.Options().MaxConnections))
 }
 
 // pause lets some time pass before something is tried again.
@@ -99,7 +104,7 @@ func (c *call) run() {
 	if !c.readHeader() || !c.connect() {
 		return
 	}
-	if c.r.p.Terminate == nil || c.beginTLS() {
+	if c.r.Terminate == nil || c.beginTLS() {
 		c.relay()
 	}
 }
@@ -130,9 +135,9 @@ func (c *call) connect() bool {
 // dial tries the addresses of the server, one after the other.
 func (c *call) dial(servers []netip.AddrPort) (conn end, err error) {
 	p := c.r.p
-	dialer := net.Dialer{Timeout: p.ConnectTimeout, KeepAlive: -1}
+	dialer := net.Dialer{Timeout: c.r.ConnectTimeout, KeepAlive: -1}
 	dialer.SetMultipathTCP(false)
-	if p.Transparent {
+	if c.r.Transparent {
 		dialer.Control = bindTo(c.client)
 	}
 	for _, c.server = range servers {
@@ -159,7 +164,7 @@ func (c *call) dialServer(dialer *net.Dialer) (end, error) {
 		if err == nil {
 			return conn.(end), nil
 		}
-		if !errors.Is(err, syscall.EAGAIN) || time.Since(begin) >= p.ConnectTimeout || p.aborting.Err() != nil {
+		if !errors.Is(err, syscall.EAGAIN) || time.Since(begin) >= c.r.ConnectTimeout || p.aborting.Err() != nil {
 			return nil, err
 		}
 		p.pause()
@@ -169,23 +174,40 @@ func (c *call) dialServer(dialer *net.Dialer) (end, error) {
 // original finds out where the client wanted to go.
 func (c *call) original() (netip.AddrPort, error) { return originalOf(c.under[wire.FromClient]) }
 
-// cause leaves out of a network error what the message around it says already.
+// cause says in plain words what a network error is about, without the sockets and system calls that took part in it.
 func cause(err error) error {
-	if e, ok := errors.AsType[*net.OpError](err); ok {
-		return e.Err
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		return errors.New(e.Err)
 	}
-	return err
+	e, ok := errors.AsType[*net.OpError](err)
+	switch {
+	case err == io.EOF, err == io.ErrUnexpectedEOF:
+		return errLeft
+	case !ok, e.Addr == nil: // crypto/tls has some without, which say which side gave up
+		return err
+	case e.Timeout():
+		return syscall.ETIMEDOUT
+	}
+	if number, ok := errors.AsType[syscall.Errno](e.Err); ok {
+		return number
+	}
+	return e.Err
 }
+
+var errLeft = errors.New("the connection has ended")
 
 // connected begins the conversation's record, and says to the server who the client is.
 func (c *call) connected(server end) {
 	c.mu.Lock()
 	c.under[wire.FromServer] = server
 	c.ends = c.under
+	if c.over { // broken off meanwhile, when nobody knew of the server's end
+		_ = server.Close()
+	}
 	c.mu.Unlock()
 	c.r.p.ours.add(addressOf(server.LocalAddr()), addressOf(server.RemoteAddr()))
 	c.pump = c.r.begin(c.client, c.server, c.begin)
-	if c.r.p.SendProxy != 0 {
+	if c.r.SendProxy != 0 {
 		if !c.own.IsValid() {
 			c.own = c.r.wanted(addressOf(c.ends[wire.FromClient].LocalAddr()), c.server)
 		}
@@ -293,7 +315,7 @@ func (c *call) move(from wire.Direction) {
 func (c *call) pass(from wire.Direction, data []byte) bool {
 	c.show(from, data)
 	to := c.ends[from.Reverse()]
-	_ = to.SetWriteDeadline(time.Now().Add(c.r.p.IdleTimeout))
+	_ = to.SetWriteDeadline(time.Now().Add(c.r.IdleTimeout))
 	_, err := to.Write(data)
 	switch {
 	case err == nil:
@@ -320,7 +342,7 @@ func (c *call) touch() { c.last.Store(int64(time.Since(c.begin))) }
 
 // idle says how long the call may still be idle.
 func (c *call) idle() time.Duration {
-	return c.r.p.IdleTimeout - (time.Since(c.begin) - time.Duration(c.last.Load()))
+	return c.r.IdleTimeout - (time.Since(c.begin) - time.Duration(c.last.Load()))
 }
 
 func isTimeout(err error) bool {

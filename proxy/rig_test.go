@@ -40,6 +40,14 @@ func eachRelay(t *testing.T, test func(t *testing.T, o Options)) {
 	t.Run("goroutines", func(t *testing.T) { test(t, Options{goroutines: true}) })
 }
 
+// bare returns a proxy that neither listens nor serves.
+func bare(o Options) *Proxy {
+	p := &Proxy{dirty: make(chan struct{}, 1)}
+	o = o.withDefaults()
+	p.options.Store(&o)
+	return p
+}
+
 // rig is a proxy that serves, between a client and a server that the test plays.
 type rig struct {
 	*Proxy
@@ -110,6 +118,14 @@ func (r *rig) pair() (client, server *net.TCPConn) {
 	r.t.Helper()
 	client = r.dial()
 	return client, r.accept()
+}
+
+// hangUp ends a conversation in order.
+func hangUp(t testing.TB, client, server *net.TCPConn) {
+	t.Helper()
+	_ = client.Close()
+	receiveEnd(t, server)
+	_ = server.Close()
 }
 
 // turnedAway is a client that connects and is reset without a word.
@@ -367,7 +383,7 @@ func (j *journal) Login(s *record.Session, _ int, _ record.Login) { j.m.fault(s.
 func (j *journal) Secret(s *record.Session, _ record.Secret)      { j.m.fault(s.ID, false) }
 func (j *journal) OpenMail(m *record.Message) inspect.Mail        { j.m.fault(m.Session, false); return nil }
 func (j *journal) Stamp(int64)                                    {}
-func (*journal) Packet(inspect.Packet)                            {}
+func (j *journal) Packet(inspect.Packet)                          {}
 func (j *journal) Cut()                                           {}
 
 func (j *journal) Message(r *record.Message, _ inspect.Mail) {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,7 @@ type Route struct {
 	TLS      bool   // both sides begin with TLS (SMTPS, POP3S)
 	Listen   string // HOST:PORT, :PORT, unix:PATH, or systemd or systemd:NAME for a socket that systemd has opened
 	Upstream string // HOST:PORT, unix:PATH, or Original
+	Own      *Terms // nil: those of the Options
 }
 
 // ParseRoute reads LISTEN=UPSTREAM. A host without a port has the port that is given.
@@ -45,8 +47,11 @@ func ParseRoute(s string, r Route, port int) (Route, error) {
 			return r, fmt.Errorf("%q: %w", s, err)
 		}
 	}
+	if strings.HasPrefix(upstream, Original+":") {
+		return r, fmt.Errorf("%q: %s takes no port, since the client has named one; write %s=%s", s, Original, listen, Original)
+	}
 	if !strings.HasPrefix(upstream, unixPrefix) && upstream != Original {
-		if _, _, err := net.SplitHostPort(upstream); err != nil {
+		if !strings.Contains(upstream, ":") || strings.HasPrefix(upstream, "[") && strings.HasSuffix(upstream, "]") {
 			r.Upstream = net.JoinHostPort(strings.Trim(upstream, "[]"), strconv.Itoa(port))
 		}
 		if err := checkAddress(r.Upstream, false); err != nil {
@@ -71,7 +76,17 @@ func checkAddress(address string, listen bool) error {
 	if host == "" && !listen {
 		return fmt.Errorf("%q names no host to connect to", address)
 	}
+	if _, err := netip.ParseAddr(host); err != nil && !isName(host) {
+		return fmt.Errorf("%q is no name of a host, nor an address; write HOST:PORT, or [HOST]:PORT for IPv6", host)
+	}
 	return nil
+}
+
+// isName says whether s has only what names of hosts have (RFC 1123 section 2.1), and the underscore that some have too.
+func isName(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool {
+		return c != '.' && c != '-' && c != '_' && !('0' <= c && c <= '9') && !('a' <= c|0x20 && c|0x20 <= 'z')
+	})
 }
 
 // String names the route as the user wrote it.
@@ -89,14 +104,21 @@ func (r Route) String() string {
 // route is an open Route.
 type route struct {
 	Route
+	Terms
 	p        *Proxy
 	listener listener
-	bound    netip.AddrPort // of the listener; zero for a unix socket
+	bound    netip.AddrPort      // of the listener; zero for a unix socket
+	local    map[netip.Addr]bool // this host's addresses
 	servers  atomic.Pointer[[]netip.AddrPort]
+
+	life      context.Context // done when another route, or none, has its connections; nil: it was not begun
+	end       context.CancelFunc
+	retired   atomic.Bool
+	accepting sync.WaitGroup // the goroutine that does, if one does
 }
 
 // plain says whether conversations need nothing but octets moved.
-func (r *route) plain() bool { return r.p.Terminate == nil && len(r.p.AcceptProxy) == 0 }
+func (r *route) plain() bool { return r.Terminate == nil && len(r.AcceptProxy) == 0 }
 
 // unixServer returns the path of the server's socket, "" if it has none.
 func (r *route) unixServer() string {
@@ -140,7 +162,7 @@ func (r *route) lookUp(ctx context.Context) error {
 		err = errors.New("it has no address")
 	}
 	if err != nil {
-		return fmt.Errorf("the server's name %s cannot be resolved: %w", host, err)
+		return fmt.Errorf("the server's name %s cannot be resolved: %w", host, cause(err))
 	}
 	servers := make([]netip.AddrPort, 0, len(addrs))
 	for _, a := range addrs {
@@ -162,7 +184,7 @@ func (r *route) resolve(ctx context.Context) {
 		select {
 		case <-tick.C:
 			if err := r.lookUp(ctx); err != nil && ctx.Err() == nil {
-				r.p.Warn("resolve", err.Error()+"; going on with the addresses found last")
+				r.p.warn("resolve", err.Error()+"; going on with the addresses found last")
 			}
 		case <-ctx.Done():
 			return
@@ -182,7 +204,7 @@ func (r *route) serversFor(client netip.AddrPort, original func() (netip.AddrPor
 	switch {
 	case r.Upstream == Original:
 		server, err := original()
-		if err == nil && r.listens(server, r.p.local) {
+		if err == nil && r.listens(server) {
 			err = errCircle
 		}
 		return []netip.AddrPort{server}, err

@@ -3,11 +3,13 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/mailwire/mailwire/inspect"
@@ -22,7 +24,15 @@ func TestParseRoute(t *testing.T) {
 		{"127.0.0.1:0=192.0.2.1", "127.0.0.1:0", "192.0.2.1:25", ""},
 		{"[::1]:25=[2001:db8::1]:25", "[::1]:25", "[2001:db8::1]:25", ""},
 		{"[::]:25=[2001:db8::1]", "[::]:25", "[2001:db8::1]:25", ""},
-		{":25=2001:db8::1", ":25", "[2001:db8::1]:25", ""},
+		{":25=mail_1.example.net", ":25", "mail_1.example.net:25", ""},
+		{":25=[fe80::1%eth0]:25", ":25", "[fe80::1%eth0]:25", ""},
+		{":25=2001:db8::1", "", "", `":25=2001:db8::1": "2001:db8::1" is no address; write HOST:PORT, or [HOST]:PORT for IPv6`},
+		{":25=2001:db8::1:2525", "", "", `":25=2001:db8::1:2525": "2001:db8::1:2525" is no address; write HOST:PORT, or [HOST]:PORT for IPv6`},
+		{":25=fe80::1:25", "", "", `":25=fe80::1:25": "fe80::1:25" is no address; write HOST:PORT, or [HOST]:PORT for IPv6`},
+		{":25=a=b:25", "", "", `":25=a=b:25": "a=b" is no name of a host, nor an address; write HOST:PORT, or [HOST]:PORT for IPv6`},
+		{":25=host with space:25", "", "", `":25=host with space:25": "host with space" is no name of a host, nor an address; write HOST:PORT, or [HOST]:PORT for IPv6`},
+		{"my host:25=mail:25", "", "", `"my host:25=mail:25": "my host" is no name of a host, nor an address; write HOST:PORT, or [HOST]:PORT for IPv6`},
+		{":25=original:25", "", "", `":25=original:25": original takes no port, since the client has named one; write :25=original`},
 		{":25=unix:/run/mail=1.sock", ":25", "unix:/run/mail=1.sock", ""},
 		{"unix:/run/mail.sock=localhost:24", "unix:/run/mail.sock", "localhost:24", ""},
 		{":25=original", ":25", "original", ""},
@@ -51,59 +61,6 @@ func TestParseRoute(t *testing.T) {
 			t.Errorf("%q: got %+v, %v", c.in, r, err)
 		}
 	}
-}
-
-// TestListenErrors: each is one sentence that names the route.
-func TestListenErrors(t *testing.T) {
-	taken := listenAt(t, "tcp", "127.0.0.1:0").Addr().String()
-	dir := t.TempDir()
-	inUse := filepath.Join(dir, "used")
-	listenAt(t, "unix", inUse)
-	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, []byte("kept"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("LISTEN_PID", "")
-	for _, c := range []struct{ listen, upstream, want string }{
-		{taken, "192.0.2.1:25", taken + " is in use by another program; stop it (ss -lxtnp shows which one it is) or listen elsewhere"},
-		{"unix:" + inUse, "192.0.2.1:25", "unix:" + inUse + " is in use by another program; stop it (ss -lxtnp shows which one it is) or listen elsewhere"},
-		{"unix:" + file, "192.0.2.1:25", "unix:" + file + " is in use by another program; stop it (ss -lxtnp shows which one it is) or listen elsewhere"},
-		{"unix:" + filepath.Join(dir, "none", "s"), "192.0.2.1:25", "listening failed: listen unix " + filepath.Join(dir, "none", "s") + ": bind: no such file or directory"},
-		{"203.0.113.1:0", "192.0.2.1:25", "203.0.113.1:0 is no address of this host; ip addr shows those that are"},
-		{"systemd", "192.0.2.1:25", "systemd has given no socket; start mailwire by a .socket unit or name an address"},
-		{"127.0.0.1:0", "name.invalid:25", "the server's name name.invalid cannot be resolved: "},
-	} {
-		r := Route{Protocol: inspect.SMTP, Listen: c.listen, Upstream: c.upstream}
-		err := listenError(t, r)
-		want := "--smtp " + c.listen + "=" + c.upstream + ": " + c.want
-		if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.HasSuffix(want, ": ") && err.Error() != want || strings.Contains(err.Error(), "\n") {
-			t.Errorf("the error is %q, want %q", err, want)
-		}
-	}
-	if err := listenError(t); err == nil || err.Error() != "there is no route from a listener to a server" {
-		t.Errorf("without a route the error is %v", err)
-	}
-	if kept, err := os.ReadFile(file); err != nil || string(kept) != "kept" {
-		t.Errorf("a file in the way was removed: %v", err)
-	}
-}
-
-// listenError returns why a proxy with these routes does not begin.
-func listenError(t *testing.T, routes ...Route) error {
-	t.Helper()
-	checkLeaks(t)
-	p, err := Listen(t.Context(), Options{Routes: routes, Inspect: &inspect.Config{}, Recorder: newMemory()})
-	if err == nil {
-		p.closeListeners()
-	}
-	return err
-}
-
-// freePort returns a port that nobody listened on a moment ago.
-func freePort(t *testing.T) int {
-	l := listenAt(t, "tcp", ":0")
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // TestCircles: a proxy whose server is itself does not begin.
@@ -338,19 +295,57 @@ func TestNextAddress(t *testing.T) {
 	})
 }
 
-// TestUnixLeftover: a socket that nobody listens on any more is no obstacle.
-func TestUnixLeftover(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
-	l := listenAt(t, "unix", path)
-	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	_ = l.Close()
-	if _, err := os.Lstat(path); err != nil {
-		t.Fatal(err)
+// TestUnreachable: both relays say in the same plain words why a server cannot be reached.
+func TestUnreachable(t *testing.T) {
+	eachRelay(t, func(t *testing.T, o Options) {
+		l := listenAt(t, "tcp", "127.0.0.1:0")
+		dead := l.Addr().String()
+		_ = l.Close()
+		said := make(chan string, 1)
+		o.MaxConnections, o.Warn = 10, func(_, message string) { said <- message }
+		o.Routes = []Route{{Protocol: inspect.SMTP, Listen: "127.0.0.1:0", Upstream: dead}}
+		newRig(t, o).turnedAway()
+		if got, want := <-said, "the server "+dead+" cannot be reached: connection refused"; got != want {
+			t.Errorf("the log says %q, want %q", got, want)
+		}
+	})
+}
+
+// TestTransparentTimeout: where the server answers the client itself, past the proxy, the administrator is told so.
+func TestTransparentTimeout(t *testing.T) {
+	u := idlePump(1<<20, 64<<20)
+	p := u.in.p
+	said := ""
+	p.Options().Warn = func(_, message string) { said = message }
+	r := &route{p: p}
+	r.refuse(u, "192.0.2.25:25", syscall.ETIMEDOUT)
+	if strings.Contains(said, "--transparent") {
+		t.Errorf("without it, the log says %q", said)
 	}
-	if err := listenError(t, Route{Listen: "unix:" + path, Upstream: "192.0.2.1:25"}); err != nil {
-		t.Error(err)
+	r.Transparent = true
+	r.refuse(idlePump(1<<20, 64<<20), "192.0.2.25:25", syscall.ETIMEDOUT)
+	if want := "the server 192.0.2.25:25 cannot be reached: connection timed out; with --transparent its replies must come back through this host"; said != want {
+		t.Errorf("the log says %q, want %q", said, want)
 	}
-	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the proxy leaves its socket behind: %v", err)
+}
+
+// TestCause: what is said of a network error has no sockets and system calls in it.
+func TestCause(t *testing.T) {
+	a, b := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7025}, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 57697}
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{&net.OpError{Op: "read", Net: "tcp", Source: a, Addr: b, Err: os.ErrDeadlineExceeded}, "connection timed out"},
+		{&net.OpError{Op: "dial", Net: "tcp", Addr: b, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, "connection refused"},
+		{fmt.Errorf("dialing: %w", &net.OpError{Op: "dial", Net: "tcp", Addr: b, Err: net.ErrClosed}), "use of closed network connection"},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, "remote error: tls: bad certificate"},
+		{&net.DNSError{Err: "no such host", Name: "name.invalid", Server: "127.0.0.53:53", IsNotFound: true}, "no such host"},
+		{io.ErrUnexpectedEOF, "the connection has ended"},
+		{errCircle, errCircle.Error()},
+	} {
+		if got := cause(c.err).Error(); got != c.want {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
 	}
 }

@@ -18,30 +18,28 @@ const (
 	reserve       = 160 // descriptors for the archive (mails and logs), the listeners and the rest
 )
 
-// prepare makes sure that the process may do what the options ask for.
-func (p *Proxy) prepare() error {
-	if p.Transparent {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		err = setTransparent(fd, false)
-		_ = unix.Close(fd)
-		if err != nil {
-			return fmt.Errorf("--transparent needs the right CAP_NET_ADMIN; run as root, or setcap cap_net_admin,cap_net_bind_service+ep: %w", err)
-		}
+// mayBeTransparent says whether the process may use addresses that are not this host's.
+func mayBeTransparent() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	err = setTransparent(fd, false)
+	_ = unix.Close(fd)
+	if err != nil {
+		return fmt.Errorf("--transparent needs the right CAP_NET_ADMIN; run as root, or setcap cap_net_admin,cap_net_bind_service+ep: %w", err)
 	}
 	return nil
 }
 
 // limitDescriptors raises the limit of open files to what MaxConnections needs, as far as it may, and lowers
 // MaxConnections to what is left.
-func (p *Proxy) limitDescriptors() error {
+func (p *Proxy) limitDescriptors(o *Options) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
-	want := uint64(p.MaxConnections*descriptors + reserve)
+	want := uint64(o.MaxConnections*descriptors + reserve)
 	if limit.Cur < want {
 		raised := unix.Rlimit{Cur: want, Max: max(want, limit.Max)}
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {
@@ -53,11 +51,11 @@ func (p *Proxy) limitDescriptors() error {
 		limit = raised
 	}
 	if limit.Cur < want {
-		if p.MaxConnections = (int(limit.Cur) - reserve) / descriptors; p.MaxConnections < 1 {
+		if o.MaxConnections = (int(limit.Cur) - reserve) / descriptors; o.MaxConnections < 1 {
 			return fmt.Errorf("no more than %d files may be open at once, which is too few; raise the limit (ulimit -n, LimitNOFILE=)", limit.Cur)
 		}
-		p.Warn("descriptors", fmt.Sprintf("no more than %d files may be open at once, so no more than %d connections are relayed at a time; "+
-			"raise the limit (ulimit -n, LimitNOFILE=) for more", limit.Cur, p.MaxConnections))
+		p.warn("descriptors", fmt.Sprintf("no more than %d files may be open at once, so no more than %d connections are relayed at a time; "+
+			"raise the limit (ulimit -n, LimitNOFILE=) for more", limit.Cur, o.MaxConnections))
 	}
 	return nil
 }

@@ -1,10 +1,13 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +42,35 @@ func deaf(t *testing.T) netip.AddrPort {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() })
+	}
+}
+
+// TestBusySocket: a unix socket whose backlog is full has a listener, and is not removed.
+func TestBusySocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
+	}
+	if err == nil {
+		err = unix.Listen(fd, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	for err == nil {
+		var c net.Conn
+		if c, err = net.Dial("unix", path); err == nil {
+			defer c.Close()
+		}
+	}
+	if !errors.Is(err, unix.EAGAIN) {
+		t.Fatal(err)
+	}
+	err = listenError(t, Route{Protocol: inspect.SMTP, Listen: "unix:" + path, Upstream: "192.0.2.1:25"})
+	if err == nil || !strings.Contains(err.Error(), "is in use by another program") {
+		t.Errorf("the error is %v", err)
 	}
 }
 
@@ -134,7 +166,7 @@ func TestUrgent(t *testing.T) {
 func TestIdleOrder(t *testing.T) {
 	u := idlePump(1<<20, 64<<20)
 	p := u.in.p
-	p.IdleTimeout = 10 * time.Second
+	const patience = 10 * time.Second
 	l := &loop{p: p, accepting: true}
 	begin := time.Now()
 	last := map[*pair]time.Time{} // that something was said
@@ -142,12 +174,12 @@ func TestIdleOrder(t *testing.T) {
 		pr := &pair{route: &route{p: p}, slot: int32(len(l.slots)), connected: true, open: true, begin: begin, touched: begin}
 		pr.legs[wire.FromClient].fd, pr.legs[wire.FromServer].fd = -1, -1
 		l.slots = append(l.slots, pr)
-		l.relaying.push(pr)
+		l.queue(&l.relaying, patience, pr)
 		last[pr] = begin
 		p.begun()
 	}
 	pairs := append([]*pair(nil), l.slots...)
-	for now := begin; l.relaying.first != nil; now = now.Add(time.Duration(rand.Int64N(int64(200 * time.Millisecond)))) {
+	for now := begin; p.active.Load() > 0; now = now.Add(time.Duration(rand.Int64N(int64(200 * time.Millisecond)))) {
 		if due := l.next(); now.After(due) {
 			now = due
 		}
@@ -155,9 +187,9 @@ func TestIdleOrder(t *testing.T) {
 		for _, pr := range pairs {
 			idle := now.Sub(last[pr])
 			switch {
-			case pr.open && idle > p.IdleTimeout+p.touchTime():
+			case pr.open && idle > patience+touchTime(patience):
 				t.Fatalf("a pair is open after %v", idle)
-			case !pr.open && pr.route != nil && idle < p.IdleTimeout:
+			case !pr.open && pr.route != nil && idle < patience:
 				t.Fatalf("a pair has ended after %v", idle)
 			case !pr.open:
 				pr.route = nil // it was looked at

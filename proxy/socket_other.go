@@ -10,14 +10,9 @@ import (
 
 const haveOriginal = false
 
-func (p *Proxy) prepare() error {
-	if p.Transparent {
-		return errors.New("--transparent works on Linux only")
-	}
-	return nil
-}
+func mayBeTransparent() error { return errors.New("--transparent works on Linux only") }
 
-func (p *Proxy) limitDescriptors() error { return nil }
+func (p *Proxy) limitDescriptors(*Options) error { return nil }
 
 func allowTransparent(string, string, syscall.RawConn) error { return nil }
 

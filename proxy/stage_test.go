@@ -79,7 +79,7 @@ func (r sessionRecorder) Commit() error            { return nil }
 type sessionJournal struct{ sessions chan<- *record.Session }
 
 func (j sessionJournal) Stamp(int64)                              {}
-func (sessionJournal) Packet(inspect.Packet)                      {}
+func (j sessionJournal) Packet(inspect.Packet)                    {}
 func (j sessionJournal) Cut()                                     {}
 func (j sessionJournal) Line(*record.Session, record.Line)        {}
 func (j sessionJournal) Login(*record.Session, int, record.Login) {}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/mailwire/mailwire/inspect/record"
+	"github.com/mailwire/mailwire/inspect/wire"
 )
 
 // eachProcess runs a test for each relay in a process of its own.
@@ -31,14 +34,6 @@ func (p *process) mailing() (client, server *net.TCPConn) {
 	say(p.t, client, server, envelope)
 	say(p.t, server, client, accepts)
 	return client, server
-}
-
-// hangUp ends a conversation in order.
-func hangUp(t testing.TB, client, server *net.TCPConn) {
-	t.Helper()
-	_ = client.Close()
-	receiveEnd(t, server)
-	_ = server.Close()
 }
 
 // TestHugeMail: a mail of any size is relayed as it is, in little memory.
@@ -88,13 +83,18 @@ func TestHugeMail(t *testing.T) {
 		if m.Outcome != record.Accepted && s.Lost.Client+s.Lost.Server == 0 {
 			t.Errorf("the mail was recorded as %s", m.Outcome)
 		}
-		holes := int64(0)
+		sent, known, open := int64(times*len(repeated)+len(head)), int64(0), false
 		for _, h := range m.Holes {
-			holes += h.Octets
+			if h.Octets == wire.LostUnknown { // its end is in there, and nobody knows what else
+				open = true
+			} else {
+				known += h.Octets
+			}
 		}
 		const end = 3 // octets of the end of data, which can be in a hole too
-		if sent := int64(times*len(repeated) + len(head)); m.Octets+holes < sent || m.Octets+holes > sent+end || s.Lost.Client != holes {
-			t.Errorf("the mail had %d octets; recorded are %d, and %d that are missing; %d are lost", sent, m.Octets, holes, s.Lost.Client)
+		all := m.Octets + s.Lost.Client
+		if all < sent || all > sent+end || known > s.Lost.Client || known < s.Lost.Client && !open {
+			t.Errorf("the mail had %d octets; recorded are %d, with the holes %v; %d are lost", sent, m.Octets, m.Holes, s.Lost.Client)
 		}
 		_, peak := p.resident()
 		t.Logf("%d MiB of mail: %d MiB before, %d MiB at most; %d MiB were not inspected", times*len(repeated)/mebi, base/mebi, peak/mebi, s.Lost.Client/mebi)
@@ -248,5 +248,49 @@ func TestDescriptorsUsedUp(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestResetUngreeted: a server that never spoke resets while much of what the client said is held for it. It is in a process
+// of its own, as what a loop reads by mistake then is standard input.
+func TestResetUngreeted(t *testing.T) {
+	eachProcess(t, func(t *testing.T, to setup) {
+		p := newProcess(t, to)
+		for range 2 * runtime.NumCPU() { // each loop
+			client, server := p.pair()
+			clog(client, server)
+			reset(server)
+			expectReset(t, "the client", client)
+		}
+		for range 2 * runtime.NumCPU() {
+			client, server := p.pair()
+			say(t, server, client, smtpGreeting)
+			hangUp(t, client, server)
+		}
+	})
+}
+
+// TestEndedLoop: what wakes loops up goes to none that has ended, whose descriptor may be that of a file by now.
+func TestEndedLoop(t *testing.T) {
+	l, err := newLoop(bare(Options{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wake := l.wake
+	l.close()
+	name := filepath.Join(t.TempDir(), "file")
+	for range 1000 {
+		f, err := os.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if int(f.Fd()) == wake {
+			break
+		}
+	}
+	l.wakeUp()
+	if text, err := os.ReadFile(name); err != nil || len(text) > 0 {
+		t.Errorf("%q was written to a file, %v", text, err)
 	}
 }

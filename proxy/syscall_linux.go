@@ -4,13 +4,14 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// These are system calls that never wait, so that the runtime need not know of them; those of x/sys/unix tell it, and ask
-// the kernel once more for the protocol of each address.
+// These are system calls that never wait, or not for long, so that the runtime need not know of them; those of x/sys/unix
+// tell it, and ask the kernel once more for the protocol of each address.
 
 func readOctets(fd int, p []byte) (int, error)  { return octets(unix.SYS_READ, fd, p) }
 func writeOctets(fd int, p []byte) (int, error) { return octets(unix.SYS_WRITE, fd, p) }
@@ -23,9 +24,11 @@ func octets(call uintptr, fd int, p []byte) (int, error) {
 	return int(n), nil
 }
 
-// pollNow returns how many events are there.
-func pollNow(epoll int, events []unix.EpollEvent) (int, error) {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
+// pollFor returns how many events there are, and waits for the first one. The processor is kept from other goroutines
+// meanwhile.
+func pollFor(epoll int, events []unix.EpollEvent, patience time.Duration) (int, error) {
+	ms := (patience + time.Millisecond - 1) / time.Millisecond
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(ms), 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

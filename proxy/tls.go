@@ -28,10 +28,12 @@ type Terminate struct {
 
 	certificate atomic.Pointer[tls.Certificate]
 	authorities *x509.CertPool
+	read        string // the stamp of the files that were read last
 }
 
 // load reads the files.
 func (t *Terminate) load() error {
+	t.read = t.stamp()
 	if err := t.loadCertificate(); err != nil {
 		return err
 	}
@@ -59,17 +61,8 @@ func (t *Terminate) loadCertificate() error {
 
 const reloadInterval = 2 * time.Second
 
-// reload reads our certificate again when its files change. One that cannot be used leaves the old one in use.
-func (t *Terminate) reload(ctx context.Context, warn func(cause, message string)) {
-	stamp := func() (s string) {
-		for _, name := range []string{t.Cert, t.Key} {
-			if info, err := os.Stat(name); err == nil {
-				s += fmt.Sprint(info.ModTime().UnixNano(), info.Size(), " ")
-			}
-		}
-		return s
-	}
-	last := stamp()
+// reloadCertificates reads certificates again when their files change. One that cannot be used leaves the old one in use.
+func (p *Proxy) reloadCertificates(ctx context.Context) {
 	tick := time.NewTicker(reloadInterval)
 	defer tick.Stop()
 	for {
@@ -78,13 +71,35 @@ func (t *Terminate) reload(ctx context.Context, warn func(cause, message string)
 			return
 		case <-tick.C:
 		}
-		if now := stamp(); now != last {
-			last = now
-			if err := t.loadCertificate(); err != nil {
-				warn("certificate", err.Error()+"; the one that was read before stays in use")
+		for _, r := range p.allRoutes() {
+			if r.Terminate == nil {
+				continue
+			}
+			if err := r.Terminate.refresh(); err != nil {
+				p.warn("certificate: "+err.Error(), err.Error()+"; the one that was read before stays in use")
 			}
 		}
 	}
+}
+
+// refresh reads the certificate again if its files have changed.
+func (t *Terminate) refresh() error {
+	now := t.stamp()
+	if now == t.read {
+		return nil
+	}
+	t.read = now
+	return t.loadCertificate()
+}
+
+// stamp tells whether the files have changed.
+func (t *Terminate) stamp() (s string) {
+	for _, name := range []string{t.Cert, t.Key} {
+		if info, err := os.Stat(name); err == nil {
+			s += fmt.Sprint(info.ModTime().UnixNano(), info.Size(), " ")
+		}
+	}
+	return s
 }
 
 // beginTLS prepares for STARTTLS, or begins TLS on both sides where the route says so: with the server first, so that
@@ -112,7 +127,7 @@ func (c *call) beginTLS() bool {
 
 // tlsToServer begins TLS with the server and verifies it.
 func (c *call) tlsToServer() (*tls.Conn, error) {
-	t := c.r.p.Terminate
+	t := c.r.Terminate
 	name := t.Name
 	if name == "" {
 		name = c.server.Addr().String()
@@ -128,16 +143,22 @@ func (c *call) tlsToServer() (*tls.Conn, error) {
 
 // tlsToClient begins TLS with the client.
 func (c *call) tlsToClient() (*tls.Conn, error) {
-	t := c.r.p.Terminate
-	conn := tls.Server(strictEnd{c.ends[wire.FromClient]}, &tls.Config{
+	t := c.r.Terminate
+	begin := &beginning{strictEnd: strictEnd{c.ends[wire.FromClient]}, room: maxBeginning}
+	conn := tls.Server(begin, &tls.Config{
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return t.certificate.Load(), nil },
 		MinVersion:     tls.VersionTLS10,
 	})
-	return conn, c.handshake(conn)
+	err := c.handshake(conn)
+	if err != nil {
+		c.show(wire.FromClient, begin.octets)
+	}
+	begin.octets, begin.room = nil, 0
+	return conn, err
 }
 
 func (c *call) handshake(conn *tls.Conn) error {
-	ctx, cancel := context.WithTimeout(c.r.p.aborting, c.r.p.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(c.r.p.aborting, c.r.ConnectTimeout)
 	defer cancel()
 	err := conn.HandshakeContext(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -151,20 +172,23 @@ func (c *call) secured(how string, client, server *tls.Conn) {
 	c.ends = [2]end{wire.FromClient: client, wire.FromServer: server}
 	inner, outer := client.ConnectionState(), server.ConnectionState()
 	upstream := tlsinfo.Of(&outer, outer.PeerCertificates[0])
-	facts := record.TLS{How: how, Ended: true, Handshake: tlsinfo.Of(&inner, c.r.p.Terminate.certificate.Load().Leaf), Upstream: &upstream}
+	facts := record.TLS{How: how, Ended: true, Handshake: tlsinfo.Of(&inner, c.r.Terminate.certificate.Load().Leaf), Upstream: &upstream}
 	c.pump.Tell(time.Now(), func(s *inspect.Session, t time.Time) { s.Secured(t, facts) })
 }
 
 // serverTLSFailed says why the server was not believed.
 func (c *call) serverTLSFailed(err error) {
-	c.r.p.Warn("upstream tls", fmt.Sprintf("TLS with the server %s failed, so clients get none: %v", c.r.named(c.server), err))
+	server, err := c.r.named(c.server), cause(err)
+	c.r.p.warn("upstream tls "+server, fmt.Sprintf("TLS with the server %s failed, so clients get none: %v", server, err))
 	c.pump.Tell(time.Now(), func(s *inspect.Session, t time.Time) {
 		s.Anomaly(wire.UpstreamTLS, t)
 		s.Note(t, "TLS with the server failed: %v", err)
 	})
 }
 
+// clientTLSFailed says why the client got no TLS.
 func (c *call) clientTLSFailed(err error) {
+	err = cause(err)
 	c.pump.Tell(time.Now(), func(s *inspect.Session, t time.Time) { s.Note(t, "TLS with the client failed: %v", err) })
 }
 
@@ -179,5 +203,22 @@ func (e strictEnd) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		err = errTruncated
 	}
+	return n, err
+}
+
+// maxBeginning is how much is shown of a handshake that failed: room for a ClientHello, or for the plain text in its place.
+const maxBeginning = 16 << 10
+
+// beginning keeps the first octets of one side.
+type beginning struct {
+	strictEnd
+	octets []byte
+	room   int
+}
+
+func (o *beginning) Read(p []byte) (int, error) {
+	n, err := o.strictEnd.Read(p)
+	kept := min(n, o.room)
+	o.octets, o.room = append(o.octets, p[:kept]...), o.room-kept
 	return n, err
 }

@@ -46,7 +46,7 @@ func TestTerminate(t *testing.T) {
 	a := newAuthority(t)
 	for _, b := range begins {
 		terminate, certificate := a.terminate()
-		s := newStage(t, b.route, Options{Terminate: terminate})
+		s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate}})
 		client, server := s.pair()
 		insideClient, insideServer := beginTLS(a, client, server, b.plain, b.command, b.agree, certificate)
 		if b.route.Protocol == inspect.POP3 {
@@ -119,7 +119,7 @@ func TestVerify(t *testing.T) {
 			t.Run(c.name+" "+b.route.String(), func(t *testing.T) {
 				terminate, _ := a.terminate()
 				c.change(terminate)
-				s := newStage(t, b.route, Options{Terminate: terminate})
+				s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate}})
 				client, server := s.pair()
 				if c.ok {
 					beginTLS(a, client, server, b.plain, b.command, b.agree, c.cert)
@@ -142,6 +142,58 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// TestVerifyWarnings: one server's failure does not hide another's.
+func TestVerifyWarnings(t *testing.T) {
+	u := idlePump(1<<20, 64<<20)
+	said := map[string]int{}
+	u.in.p.Options().Warn = func(cause, _ string) { said[cause]++ }
+	for _, server := range []string{"one.example.net:465", "two.example.net:465"} {
+		c := &call{r: &route{Route: Route{Upstream: server}, p: u.in.p}, pump: u}
+		c.serverTLSFailed(errTruncated)
+		c.serverTLSFailed(errTruncated)
+	}
+	if len(said) != 2 {
+		t.Errorf("the log is told of %v", said)
+	}
+}
+
+// TestNoTLS: what a client says where its TLS should begin is counted, and seen.
+func TestNoTLS(t *testing.T) {
+	const plain = "EHLO client.example.org\r\n"
+	a := newAuthority(t)
+	for _, b := range begins {
+		for _, says := range []string{plain, "\x16\x03\x01\x00\x04\x01\x00\x00\x00"} {
+			terminate, certificate := a.terminate()
+			s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate}})
+			client, server := s.pair()
+			talk(client, server, b.plain...)
+			client.say(b.command)
+			server.hear(b.command)
+			_, done := server.secured(&tls.Config{Certificates: []tls.Certificate{certificate}}, false)
+			server.say(b.agree)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			client.hear(b.agree)
+			client.say(says)
+			_, _ = client.rest() // an alert
+			r := s.session()
+			before := len(b.command)
+			for _, line := range b.plain {
+				if line, ok := strings.CutPrefix(line, "C: "); ok {
+					before += len(line) + len("\r\n")
+				}
+			}
+			if got := r.Octets.Client - int64(before); got != int64(len(says)) {
+				t.Errorf("%s: %d octets of %q are recorded; %+v", b.route, got, says, r.Anomalies)
+			}
+			if says == plain && !hasAnomaly(r, wire.PlainAfterTLS) && (b.how != "implicit" || r.Commands != 1) {
+				t.Errorf("%s: nothing tells of the plain text: %+v", b.route, r)
+			}
+		}
+	}
+}
+
 // TestTruncation: who breaks off TLS without saying so is not taken to have ended in order.
 func TestTruncation(t *testing.T) {
 	a := newAuthority(t)
@@ -149,7 +201,7 @@ func TestTruncation(t *testing.T) {
 		for _, who := range []string{"client", "server"} {
 			for _, how := range []string{"end", "reset"} {
 				terminate, certificate := a.terminate()
-				s := newStage(t, b.route, Options{Terminate: terminate})
+				s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate}})
 				client, server := s.pair()
 				insideClient, insideServer := beginTLS(a, client, server, b.plain, b.command, b.agree, certificate)
 				talk(insideClient, insideServer, "C: NOOP")
@@ -179,7 +231,7 @@ func TestLastWords(t *testing.T) {
 	a := newAuthority(t)
 	b := begins[1]
 	terminate, certificate := a.terminate()
-	s := newStage(t, b.route, Options{Terminate: terminate})
+	s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate}})
 	client, server := s.pair()
 	insideClient, insideServer := beginTLS(a, client, server, b.plain, b.command, b.agree, certificate)
 	mail := strings.Repeat(strings.Repeat("x", 98)+"\r\n", 40_000)
@@ -198,7 +250,7 @@ func TestHalfHandshake(t *testing.T) {
 	for _, b := range begins {
 		for _, who := range []string{"client", "server"} {
 			terminate, certificate := a.terminate()
-			s := newStage(t, b.route, Options{Terminate: terminate, ConnectTimeout: 100 * time.Millisecond})
+			s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate, ConnectTimeout: 100 * time.Millisecond}})
 			client, server := s.pair()
 			talk(client, server, b.plain...)
 			client.say(b.command)
@@ -228,7 +280,7 @@ func TestReload(t *testing.T) {
 	a := newAuthority(t)
 	b := begins[2]
 	terminate, certificate := a.terminate()
-	s := newStage(t, b.route, Options{Terminate: terminate})
+	s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate}})
 	shown := func() string {
 		client, server := s.pair()
 		_, serverDone := server.secured(&tls.Config{Certificates: []tls.Certificate{certificate}}, false)
@@ -296,7 +348,7 @@ func TestBadFiles(t *testing.T) {
 		{&Terminate{Cert: cert, Key: key, UpstreamCA: filepath.Join(a.dir, "none")}, "cannot be read"},
 	} {
 		p, err := Listen(t.Context(), Options{
-			Terminate: c.terminate, Inspect: &inspect.Config{}, Recorder: sessionRecorder{},
+			Terms: Terms{Terminate: c.terminate}, Inspect: &inspect.Config{}, Recorder: sessionRecorder{},
 			Routes: []Route{{Protocol: inspect.SMTP, Listen: "127.0.0.1:0", Upstream: "127.0.0.1:25"}},
 		})
 		if err == nil {

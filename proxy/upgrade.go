@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"crypto/tls"
-	"errors"
 	"sync"
 	"time"
 
@@ -246,9 +244,6 @@ func (u *upgrade) grant(answer, behind []byte) verdict {
 	}
 	client, err := c.tlsToClient()
 	if err != nil {
-		if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-			c.show(wire.FromClient, header.RecordHeader[:])
-		}
 		c.clientTLSFailed(err)
 		c.breakOff(inspect.EndAborted)
 		return failed

@@ -152,7 +152,7 @@ func TestInjectionLater(t *testing.T) {
 		for _, when := range []string{"before the answer", "during the handshake", "behind the answer", "by the server", "by the server, later"} {
 			t.Run(b.how+" "+when, func(t *testing.T) {
 				terminate, certificate := a.terminate()
-				s := newStage(t, b.route, Options{Terminate: terminate})
+				s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate}})
 				client, server := s.pair()
 				talk(client, server, b.plain...)
 				client.say(b.command)
@@ -328,7 +328,7 @@ func TestOddUpgrade(t *testing.T) {
 func TestHeldUpgrades(t *testing.T) {
 	a := newAuthority(t)
 	terminate, _ := a.terminate()
-	s := newStage(t, Route{Protocol: inspect.SMTP}, Options{Terminate: terminate})
+	s := newStage(t, Route{Protocol: inspect.SMTP}, Options{Terms: Terms{Terminate: terminate}})
 	client, server := s.pair()
 	talk(client, server, "S: 220 mx", "C: DATA\r\nSTARTTLS now\r\nSTARTTLS now\r\nSTARTTLS now\r\nNOOP", "S: 503 no", "S: 501 no", "S: 501 no", "S: 501 no",
 		"S: 250 ok", "C: QUIT", "S: 221 bye")
@@ -340,7 +340,7 @@ func TestServerDies(t *testing.T) {
 	for _, b := range begins[:2] {
 		for _, how := range []string{"end", "reset"} {
 			terminate, _ := a.terminate()
-			s := newStage(t, b.route, Options{Terminate: terminate})
+			s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate}})
 			client, server := s.pair()
 			talk(client, server, b.plain...)
 			client.say(b.command)

@@ -13,12 +13,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/net/netutil"
 
 	"github.com/mailwire/mailwire/archive"
 	"github.com/mailwire/mailwire/inspect"
 	"github.com/mailwire/mailwire/proxy"
+	"github.com/mailwire/mailwire/tap"
 )
 
 const (
@@ -37,19 +39,21 @@ type monitor struct {
 	metrics *metrics
 	health  health
 	stats   func() archive.Stats
+	commits sync.Mutex // guards failed: the ways to watch commit one after the other
+	failed  int64      // file operations of the archive, up to the last commit
 	warn    func(cause, message string)
 	server  *http.Server
 	serving sync.WaitGroup
 }
 
 // startMonitor begins to answer at --http ADDR.
-func startMonitor(c *cli.Context, log *rareLog, kept *archive.Archive) (*monitor, error) {
+func startMonitor(c *cli.Context, log *logrus.Logger, rare *rareLog, kept *archive.Archive) (*monitor, error) {
 	address := c.String("http")
 	if address == "" {
 		return nil, nil
 	}
-	if _, _, err := net.SplitHostPort(address); err != nil {
-		return nil, usage("--http %s: give HOST:PORT, as in 127.0.0.1:9090", address)
+	if err := checkHTTP(address); err != nil {
+		return nil, err
 	}
 	listener, err := new(net.ListenConfig).Listen(c.Context, "tcp", address)
 	switch {
@@ -58,7 +62,7 @@ func startMonitor(c *cli.Context, log *rareLog, kept *archive.Archive) (*monitor
 	case err != nil:
 		return nil, fmt.Errorf("--http %s: listening failed; name an address of this host, with a port that is free: %w", address, err)
 	}
-	m := &monitor{metrics: newMetrics(), stats: kept.Stats, warn: log.warn}
+	m := &monitor{metrics: newMetrics(), stats: kept.Stats, warn: rare.warn}
 	m.health.set("it does not listen for mail yet")
 	m.metrics.ofArchive(kept.Stats)
 	errorLog := stdlog.New(m, "", 0)
@@ -71,8 +75,16 @@ func startMonitor(c *cli.Context, log *rareLog, kept *archive.Archive) (*monitor
 			m.warn("http", "--http answers no more: "+err.Error())
 		}
 	})
-	log.log.WithField("address", listener.Addr()).Info("answering /metrics, /livez and /readyz")
+	log.WithField("address", listener.Addr()).Info("answering /metrics, /livez and /readyz")
 	return m, nil
+}
+
+// checkHTTP says what is wrong with an address.
+func checkHTTP(address string) error {
+	if _, _, err := net.SplitHostPort(address); address != "" && err != nil {
+		return usage("--http %s: give HOST:PORT, as in 127.0.0.1:9090", address)
+	}
+	return nil
 }
 
 // Write takes a line that the HTTP server has to say.
@@ -113,6 +125,14 @@ func (m *monitor) listening(p *proxy.Proxy) {
 	}
 }
 
+// capturing says that the tap sees packets.
+func (m *monitor) capturing(l *tap.Live) {
+	if m != nil {
+		m.metrics.ofTap(l)
+		m.health.set("")
+	}
+}
+
 // draining says that it takes no more.
 func (m *monitor) draining() {
 	if m != nil {
@@ -136,8 +156,7 @@ func (m *monitor) stop() {
 // monitoredRecorder counts what its journals are told, and looks whether commits succeed.
 type monitoredRecorder struct {
 	inspect.Recorder
-	m      *monitor
-	failed int64 // file operations of the archive, up to the last commit
+	m *monitor
 }
 
 // Journal implements inspect.Recorder.
@@ -147,11 +166,14 @@ func (r *monitoredRecorder) Journal() inspect.Journal {
 
 // Commit implements inspect.Recorder.
 func (r *monitoredRecorder) Commit() error {
-	r.m.health.begin()
+	m := r.m
+	m.commits.Lock()
+	defer m.commits.Unlock()
+	m.health.begin()
 	err := r.Recorder.Commit()
-	failed := r.m.stats().Errors
-	r.m.health.end(err == nil && failed == r.failed)
-	r.failed = failed
+	failed := m.stats().Errors
+	m.health.end(err == nil && failed == m.failed)
+	m.failed = failed
 	return err
 }
 

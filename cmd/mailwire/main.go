@@ -9,12 +9,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 )
 
 func main() {
+	signal.Ignore(syscall.SIGHUP) // a terminal that closes, or a rotation of logs, cuts no mail
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr))
@@ -35,7 +37,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		ErrWriter:            stderr,
 		HideVersion:          true,
 		EnableBashCompletion: true,
-		Commands:             []*cli.Command{proxyCommand(), tapCommand(), demoCommand(), versionCommand(), completionCommand()},
+		Commands:             []*cli.Command{proxyCommand(), tapCommand(), runCommand(), configCommand(), demoCommand(), sessionsCommand(), reindexCommand(), showCommand(), mailCommand(), replayCommand(), secretsCommand(), reportCommand(), checkCommand(), traceCommand(), versionCommand(), completionCommand()},
 		OnUsageError:         wrongUsage,
 		ExitErrHandler:       func(*cli.Context, error) {},
 		Action: func(c *cli.Context) error {
@@ -48,12 +50,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	for _, c := range app.Commands {
 		c.OnUsageError = wrongUsage
 	}
-	err := app.RunContext(ctx, args)
+	err := app.RunContext(ctx, flagsFirst(app.Commands, args))
 	var wrong usageError
+	var failed failure
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &wrong):
+	case errors.As(err, &wrong) && !errors.As(err, &failed):
 		fmt.Fprintln(stderr, "mailwire:", err)
 		return 2
 	}
@@ -64,7 +67,20 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func wrongUsage(c *cli.Context, err error, _ bool) error {
 	name := "mailwire"
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != name {
-		name += " " + c.Command.Name
+		name = c.Command.HelpName
+		for _, f := range c.Command.Flags {
+			flag := "-" + f.Names()[0]
+			if !strings.HasSuffix(err.Error(), "for flag "+flag+": parse error") {
+				continue
+			}
+			if len(flag) > 2 {
+				flag = "-" + flag
+			}
+			if _, ok := f.(*cli.DurationFlag); ok {
+				return usage("%s: give a number with its unit, like 3s or 10m", flag)
+			}
+			return usage("%s: give a whole number", flag)
+		}
 	}
 	return usage("%w; see %s --help", err, name)
 }

@@ -22,9 +22,11 @@ const capture = "../../testdata/pcap/postfix-simple.pcap"
 
 func TestUsage(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
-		{"tap", "tap needs a capture file: mailwire tap -r FILE"},
+		{"tap", "tap needs an interface or a capture file: mailwire tap -i IFACE, or mailwire tap -r FILE"},
 		{"tap mail.pcap", `tap takes no argument "mail.pcap"; a capture file is named by -r FILE`},
 		{"tap --nonsense", "flag provided but not defined: -nonsense; see mailwire tap --help"},
+		{"proxy --idle-timeout 3", "mailwire: --idle-timeout: give a number with its unit, like 3s or 10m"},
+		{"proxy --max-connections many", "--max-connections: give a whole number"},
 		{"tap -r x --smtp-port 25,smtp", "--smtp-port smtp: give port numbers from 1 to 65535"},
 		{"tap -r x --pop3-port 65536", "--pop3-port 65536: give port numbers from 1 to 65535"},
 		{"tap -r x --local-net ours", "--local-net ours: give a network like 192.0.2.0/24 or 2001:db8::/32, or an address"},

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -15,6 +16,7 @@ import (
 	"github.com/mailwire/mailwire/inspect/record"
 	"github.com/mailwire/mailwire/inspect/wire"
 	"github.com/mailwire/mailwire/proxy"
+	"github.com/mailwire/mailwire/tap"
 )
 
 const (
@@ -30,10 +32,34 @@ var waits = []float64{.001, .003, .01, .03, .1, .3, 1, 3, 10, 30, 120, 300, 600}
 // sizes are those of a mail, in octets: 1 KiB to 256 MiB.
 var sizes = prometheus.ExponentialBuckets(1<<10, 4, 10)
 
+const lostHelp = "Octets that were not inspected, by who sent them; overload: the budget was used up; capture: they were not seen."
+
+// sum adds up what several ways to watch say.
+type sum struct {
+	mu    sync.Mutex
+	parts []func() int64
+}
+
+func (s *sum) add(part func() int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.parts = append(s.parts, part)
+}
+
+func (s *sum) value() (n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, part := range s.parts {
+		n += part()
+	}
+	return n
+}
+
 // metrics are what Prometheus reads. Their labels never hold an address, a user or any other word of the wire that is
 // not one of a known set.
 type metrics struct {
 	registry   *prometheus.Registry
+	active     sum // sessions under way
 	sessions   *prometheus.CounterVec
 	inspected  *prometheus.CounterVec
 	anomalies  *prometheus.CounterVec
@@ -56,7 +82,7 @@ func newMetrics() *metrics {
 		Name: "mailwire_build_info", Help: "1, labelled by the version of this program and of the Go that it was built with.",
 		ConstLabels: prometheus.Labels{"version": buildVersion(), "goversion": runtime.Version()},
 	}).Set(1)
-	return &metrics{
+	m := &metrics{
 		registry:  registry,
 		sessions:  counter("mailwire_sessions_total", "Sessions that have ended, by how they ended.", "protocol", "mode", "direction", "status"),
 		inspected: counter("mailwire_inspected_bytes_total", "Octets that were inspected of sessions that have ended, by who sent them.", "side"),
@@ -73,6 +99,8 @@ func newMetrics() *metrics {
 		}),
 		recipients: counter("mailwire_recipients_total", "Recipients that senders named, by the server's answer.", "outcome"),
 	}
+	m.gauge("mailwire_sessions_active", "Sessions under way.", m.active.value)
+	return m
 }
 
 // count adds a number that somebody else counts; labels are pairs of name and value.
@@ -105,16 +133,17 @@ func (m *metrics) ofArchive(stats func() archive.Stats) {
 		func() int64 { return stats().NotStored })
 	m.count("mailwire_archive_lines_lost_total", "Lines of logs and records that could not be written.",
 		func() int64 { return stats().LinesLost })
+	m.count("mailwire_archive_removals_total", "Days that were removed, as they need not be kept any more.",
+		func() int64 { return stats().RemovedDays })
 }
 
 // ofProxy adds what a proxy counts. Once all sessions have ended, what was relayed of a side is what was inspected and
 // what was lost; only what the proxy refuses to pass on, as plain text behind STARTTLS, is inspected besides.
-// What a tap counts (mailwire_capture_*, and what it lost for its own reason) belongs beside this.
 func (m *metrics) ofProxy(p *proxy.Proxy) {
 	stats := p.Stats
-	m.gauge("mailwire_sessions_active", "Sessions under way.", func() int64 { return stats().Active })
+	m.active.add(func() int64 { return stats().Active })
 	m.gauge("mailwire_sessions_limit", "Sessions that may be under way at once; more clients have to wait.",
-		func() int64 { return int64(p.MaxConnections) })
+		func() int64 { return int64(p.Options().MaxConnections) })
 	m.count("mailwire_connections_total", "Connections accepted from clients.",
 		func() int64 { return stats().Accepted })
 	m.count("mailwire_connections_refused_total", "Connections closed because the server could not be reached.",
@@ -122,7 +151,7 @@ func (m *metrics) ofProxy(p *proxy.Proxy) {
 	for _, side := range []wire.Direction{wire.FromClient, wire.FromServer} {
 		m.count("mailwire_relay_bytes_total", "Octets relayed, by who sent them.",
 			func() int64 { return stats().Relayed[side] }, "side", side.String())
-		m.count("mailwire_lost_bytes_total", "Octets that were not inspected, by who sent them; overload: the budget was used up.",
+		m.count("mailwire_lost_bytes_total", lostHelp,
 			func() int64 { return stats().Overloaded[side] }, "reason", "overload", "side", side.String())
 	}
 	m.count("mailwire_inspector_failures_total", "Failures of the inspection, each of which cost a session the rest of its record.",
@@ -130,7 +159,28 @@ func (m *metrics) ofProxy(p *proxy.Proxy) {
 	m.gauge("mailwire_inspection_pending_bytes", "Memory in use by octets that wait for inspection.",
 		func() int64 { return stats().Pending })
 	m.gauge("mailwire_inspection_budget_bytes", "Memory that octets may use while they wait for inspection.",
-		func() int64 { return p.TotalBudget })
+		func() int64 { return p.Options().TotalBudget })
+}
+
+// ofTap adds what a live tap counts.
+func (m *metrics) ofTap(l *tap.Live) {
+	for _, c := range []struct {
+		name, help string
+		value      func(*tap.Stats) int64
+	}{
+		{"mailwire_capture_packets_total", "Packets captured.", func(s *tap.Stats) int64 { return s.Packets }},
+		{"mailwire_capture_bytes_total", "Their octets.", func(s *tap.Stats) int64 { return s.Octets }},
+		{"mailwire_capture_dropped_total", "Packets that the kernel dropped, as its ring was full.", func(s *tap.Stats) int64 { return s.Dropped }},
+		{"mailwire_capture_freezes_total", "Times when the kernel's ring was full.", func(s *tap.Stats) int64 { return s.Frozen }},
+		{"mailwire_capture_undecodable_total", "Packets that make no sense.", func(s *tap.Stats) int64 { return s.Undecodable }},
+		{"mailwire_capture_unassembled_total", "IP datagrams of which not all fragments came.", func(s *tap.Stats) int64 { return s.Unassembled }},
+		{"mailwire_capture_evicted_total", "Connections given up because there were too many.", func(s *tap.Stats) int64 { return s.Evicted }},
+		{"mailwire_capture_half_open_total", "Unanswered connection attempts given up because there were too many.", func(s *tap.Stats) int64 { return s.HalfOpen }},
+	} {
+		m.count(c.name, c.help, func() int64 { s := l.Stats(); return c.value(&s) })
+	}
+	m.count("mailwire_lost_bytes_total", lostHelp, func() int64 { return l.Stats().Lost }, "reason", "capture", "side", "")
+	m.active.add(func() int64 { return l.Stats().Active })
 }
 
 // countingJournal counts what it is told, and passes it on. Since one goroutine at a time uses it, it remembers the
@@ -188,8 +238,9 @@ type replyLabels struct {
 
 // Codes of POP3, which has none.
 const (
-	codeOK  = -1 - iota // +OK or +
-	codeErr             // -ERR
+	codeOK   = -1 - iota // +OK
+	codeErr              // -ERR
+	codeGoOn             // +
 )
 
 // replyCount counts replies, and how long clients waited for them.
@@ -216,6 +267,8 @@ func labelsOf(protocol string, l *record.Line) replyLabels {
 	case protocol != record.POP3:
 	case l.Kind == record.Refusal:
 		k.code = codeErr
+	case l.GoOn:
+		k.code = codeGoOn
 	default:
 		k.code = codeOK
 	}
@@ -247,6 +300,8 @@ func (k replyLabels) codeAndClass() (code, class string) {
 		return "ok", "ok"
 	case k.code == codeErr:
 		return "err", "err"
+	case k.code == codeGoOn:
+		return "continue", "continue"
 	case 2 <= k.code && k.code <= 5:
 		return otherCode, strconv.Itoa(k.code)
 	case 200 <= k.code && k.code <= 599:

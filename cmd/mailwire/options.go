@@ -30,6 +30,11 @@ func recordFlags(fsync bool) []cli.Flag {
 		&cli.BoolFlag{Name: "no-archive", Usage: "keep no mails, only logs and records"},
 		&cli.StringFlag{Name: "maildir", Value: "day", Usage: "one Maildir folder a day, or one for all: `day|flat`"},
 		&cli.BoolFlag{Name: "fsync", Value: fsync, Usage: "put a mail on the disk before its record is written"},
+		&cli.IntFlag{Name: "keep-days", Usage: "remove what is more than `N` days old (default: keep everything)"},
+		&cli.StringFlag{Name: "keep-size", Usage: "remove the oldest days when mails, logs and traces are more than `SIZE`, like 20GB"},
+		&cli.StringFlag{Name: "free-space", Usage: "remove the oldest days when less than `SIZE` of the disk is free"},
+		&cli.BoolFlag{Name: "trace", Usage: "keep the packets too, as pcapng; they show passwords that were sent in clear"},
+		&cli.BoolFlag{Name: "index", Value: true, Usage: "keep the index, which mailwire sessions and report look into, up to date while recording"},
 		&cli.BoolFlag{Name: "record-secrets", Usage: "keep passwords, in a file of their own"},
 		&cli.BoolFlag{Name: "utc", Usage: "days and times in UTC instead of local time"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "mailwire's own log: `LEVEL` is error, warn, info or debug"},
@@ -59,21 +64,56 @@ func newLog(c *cli.Context) (*logrus.Logger, error) {
 
 // openArchive opens the data directory as the flags say; live: for what is seen as it happens.
 func openArchive(c *cli.Context, log *logrus.Logger, live bool) (*archive.Archive, error) {
-	keep, err := archive.ParseKinds(c.String("archive"))
+	o, err := archiveOptions(c, live)
 	if err != nil {
-		return nil, usage("--archive: %w", err)
+		return nil, err
+	}
+	o.Fsync = o.Fsync || live && !c.IsSet("fsync")
+	o.PID, o.Warn, o.Say = os.Getpid(), func(msg string) { log.Warn(msg) }, func(msg string) { log.Info(msg) }
+	return archive.Open(o)
+}
+
+// archiveOptions reads the flags about what is kept.
+func archiveOptions(c *cli.Context, live bool) (o archive.Options, err error) {
+	if o.Keep, err = archive.ParseKinds(c.String("archive")); err != nil {
+		return o, usage("--archive: %w", err)
 	}
 	if c.Bool("no-archive") {
-		keep = archive.None
+		o.Keep = archive.None
 	}
 	layout := c.String("maildir")
 	if layout != "day" && layout != "flat" {
-		return nil, usage("--maildir %s: choose from day and flat", layout)
+		return o, usage("--maildir %s: choose from day and flat", layout)
 	}
-	return archive.Open(archive.Options{
-		Dir: c.String("data"), Keep: keep, Flat: layout == "flat", Fsync: c.Bool("fsync"),
-		Secrets: c.Bool("record-secrets"), Live: live, PID: os.Getpid(), Warn: func(msg string) { log.Warn(msg) },
-	})
+	if o.Dir = c.String("data"); o.Dir == "" {
+		return o, usage("--data needs the name of a directory")
+	}
+	o.Live, o.Flat, o.Fsync = live, layout == "flat", c.Bool("fsync")
+	o.Secrets, o.Trace = c.Bool("record-secrets"), c.Bool("trace")
+	o.Retention, err = retention(c, live)
+	return o, err
+}
+
+// retention reads what need not be kept for ever.
+func retention(c *cli.Context, live bool) (archive.Retention, error) {
+	r := archive.Retention{Days: c.Int("keep-days"), Location: location(c)}
+	if c.IsSet("keep-days") && r.Days < 1 {
+		return r, usage("--keep-days %d: give a number of days from 1 on, or leave it out to keep everything", r.Days)
+	}
+	for name, size := range map[string]*int64{"keep-size": &r.Size, "free-space": &r.Free} {
+		s := c.String(name)
+		if s == "" {
+			continue
+		}
+		var err error
+		if *size, err = archive.ParseSize(s); err != nil {
+			return r, usage("--%s: %w", name, err)
+		}
+	}
+	if r != (archive.Retention{Location: r.Location}) && !live {
+		return r, usage("--keep-days, --keep-size and --free-space are for what is watched as it happens; a capture file is kept whole")
+	}
+	return r, nil
 }
 
 // inspectConfig says what the sessions are told about us.

@@ -101,12 +101,13 @@ func bySides(s record.Session, said []string) (record.Session, []string) {
 	return s, said
 }
 
-// lateReset says whether one calls reset what the other calls closed, and no mail was cut. Who has closed its end answers what
-// still comes by a reset. A proxy's legs are two connections: that reset may be on the other one, or come when the proxy has
-// already passed on all that both sides had to say.
+// lateReset says whether one calls reset what the other calls closed, or aborted by a server that said so (421), and no mail
+// was cut. Who has closed its end answers what still comes by a reset. A proxy's legs are two connections: that reset may be
+// on the other one, or come when the proxy has already passed on all that both sides had to say.
 func lateReset(proxy, tap record.Session, messages []record.Message) bool {
 	one, other := min(proxy.Status, tap.Status), max(proxy.Status, tap.Status)
-	return one == record.Closed && other == record.Reset &&
+	hungUp := len(tap.Errors) > 0 && tap.Errors[len(tap.Errors)-1].Code == 421
+	return (one == record.Closed || one == record.Aborted && hungUp) && other == record.Reset &&
 		!slices.ContainsFunc(messages, func(m record.Message) bool { return m.Session == tap.ID && m.Outcome == record.Aborted })
 }
 

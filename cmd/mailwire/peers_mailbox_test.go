@@ -22,7 +22,7 @@ func checkMutt(t *testing.T, got recorded) {
 	for folder, mails := range folders(t, got) {
 		keys := "<first-entry>" + strings.Repeat("<pipe-message>"+save+"<enter><next-entry>", len(mails)) + "<exit>"
 		command := fmt.Sprintf("mutt -n -F %s -R -f %s -e 'push \"%s\"'", rc, filepath.Join(got.dir, "mail", folder), keys)
-		cmd := exec.CommandContext(t.Context(), "script", "-qec", command, "/dev/null")
+		cmd := underKnownName(t.Context(), "script", "-qec", command, "/dev/null")
 		cmd.Env = append(os.Environ(), "TERM=xterm", "LC_ALL=C.UTF-8")
 		screen, err := cmd.CombinedOutput()
 		if err != nil {
@@ -58,7 +58,7 @@ func checkDovecot(t *testing.T, got recorded) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for folder, mails := range folders(t, got) {
-		cmd := exec.CommandContext(t.Context(), "setpriv", "--reuid", "mail", "--regid", "mail", "--clear-groups", "doveadm", "-c", conf, "-f", "json",
+		cmd := underKnownName(t.Context(), "setpriv", "--reuid", "mail", "--regid", "mail", "--clear-groups", "doveadm", "-c", conf, "-f", "json",
 			"fetch", "hdr.subject.utf8 text", "mailbox", strings.TrimPrefix(folder, "."), "all")
 		cmd.Env = append(os.Environ(), "USER=mail", "HOME="+dir)
 		var stderr bytes.Buffer

@@ -43,7 +43,7 @@ var ways = []way{
 
 // pointless are the cases that show nothing here.
 var pointless = map[string]string{
-	"postfix-tap-loss": "its packets are taken out of the capture, not off the wire: a proxy misses none of them",
+	"postfix-tap-loss": "its packets are taken out of the capture, not off the wire: who is there misses none of them",
 }
 
 // readable are the cases whose archive is also opened in mail programs: accepted and refused mail, in UTF-8, from POP3.
@@ -53,20 +53,13 @@ var readable = []string{"postfix-simple", "postfix-extensions", "postfix-rejecte
 // against what the servers say that they did, and against what the tap says of the packets of the same run.
 func TestPeersThroughProxy(t *testing.T) {
 	needPeers(t)
-	bin := filepath.Join(t.TempDir(), "mailwire")
-	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	list, err := exec.Command(pcaps+"record.sh", "-l").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := buildProgram(t)
 	for _, way := range ways {
 		t.Run(way.mode, func(t *testing.T) {
 			if way.cases == nil {
-				way.cases = strings.Fields(string(list))
+				way.cases = allCases(t)
 			}
-			out := runPeers(t, bin, way)
+			out := runPeers(t, way.mode, way.cases, "PROXY="+bin, "MODE="+way.mode)
 			for _, name := range way.cases {
 				t.Run(name, func(t *testing.T) {
 					if reason := pointless[name]; reason != "" {
@@ -81,6 +74,61 @@ func TestPeersThroughProxy(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPeersTapped lets `mailwire tap -i` look on while the real servers and clients of record.sh talk. What it recorded is held
+// against what the servers say that they did, and against what the tap says of tcpdump's capture of the same packets.
+func TestPeersTapped(t *testing.T) {
+	needPeers(t)
+	cases := allCases(t)
+	out := runPeers(t, "tap", cases, "TAP="+buildProgram(t))
+	for _, name := range cases {
+		t.Run(name, func(t *testing.T) {
+			if reason := pointless[name]; reason != "" {
+				t.Skip(reason)
+			}
+			path := filepath.Join(out, name)
+			want := readOracle(t, path+".json")
+			got := load(t, path+".tap")
+			said, err := os.ReadFile(path + ".tap.log")
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.all = append(got.all, said...)
+			want.check(t, got)
+			compareModes(t, got, recordPeers(t, path+".pcap"))
+			if _, err := os.Stat(path + "-client.pcap"); err == nil {
+				compareModes(t, load(t, path+"-client.tap"), recordPeers(t, path+"-client.pcap"))
+			}
+		})
+	}
+}
+
+// recordPeers reads a capture of record.sh with what proxied.sh and tapped.sh give to the live ones.
+func recordPeers(t *testing.T, capture string) recorded {
+	t.Helper()
+	return record1(t, capture, "--sensor", "peers", "--local-net", "192.0.2.25,2001:db8::25", "--local-domain", "example.net")
+}
+
+func buildProgram(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "mailwire")
+	build := exec.Command("go", "build", "-o", bin, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return bin
+}
+
+// allCases are those of record.sh.
+func allCases(t *testing.T) []string {
+	t.Helper()
+	list, err := exec.Command(pcaps+"record.sh", "-l").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(list))
 }
 
 const pcaps = "../../testdata/pcap/"
@@ -103,14 +151,20 @@ func needPeers(t *testing.T) {
 	}
 }
 
+// underKnownName is a command for which the host has a name that every /etc/hosts knows. Dovecot, mutt and swaks look its name
+// up before anything else, and where no name server answers that takes them a minute.
+func underKnownName(ctx context.Context, name string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "unshare", append([]string{"--uts", "sh", "-c", `hostname localhost && exec "$@"`, "-", name}, args...)...)
+}
+
 // runPeers runs cases and returns the directory of what comes out. Whatever is started is in a namespace of processes that
 // ends with its first one, and this one ends with us.
-func runPeers(t *testing.T, bin string, way way) (out string) {
+func runPeers(t *testing.T, name string, cases []string, env ...string) (out string) {
 	t.Helper()
 	if out = os.Getenv("MAILWIRE_PEERS_OUT"); out == "" { // else it is kept
 		out = t.TempDir()
 	}
-	out = filepath.Join(out, way.mode)
+	out = filepath.Join(out, name)
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +174,7 @@ func runPeers(t *testing.T, bin string, way way) (out string) {
 	}
 	defer cancel()
 	args := []string{"--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", pcaps + "record.sh"}
-	for _, name := range way.cases {
+	for _, name := range cases {
 		if pointless[name] == "" {
 			args = append(args, name)
 		}
@@ -128,7 +182,7 @@ func runPeers(t *testing.T, bin string, way way) (out string) {
 	runtime.LockOSThread() // by "us", --pdeathsig means the thread
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, "setpriv", args...)
-	cmd.Env = append(os.Environ(), "PROXY="+bin, "MODE="+way.mode, "OUT="+out, "TMPDIR="+sharedDir(t), "JOBS="+fmt.Sprint(runtime.NumCPU()+1))
+	cmd.Env = append(append(os.Environ(), env...), "OUT="+out, "TMPDIR="+sharedDir(t), "JOBS="+fmt.Sprint(runtime.NumCPU()+1))
 	began := time.Now()
 	said, err := cmd.CombinedOutput()
 	t.Logf("%s, in %v:\n%s", cmd, time.Since(began).Round(time.Second), said)
@@ -159,8 +213,7 @@ func (way way) check(t *testing.T, path string) recorded {
 	}
 	for _, capture := range []string{path + ".pcap", path + "-client.pcap"} {
 		if _, err := os.Stat(capture); err == nil {
-			// As proxied.sh has it for the proxy.
-			compareModes(t, got, record1(t, capture, "--sensor", "peers", "--local-net", "192.0.2.25,2001:db8::25", "--local-domain", "example.net"))
+			compareModes(t, got, recordPeers(t, capture))
 		}
 	}
 	return got

@@ -30,17 +30,25 @@ func newProgress(w io.Writer) *progress {
 
 // show says how far the read is, a second after the begin and then four times a second.
 func (p *progress) show(s tap.Stats) {
-	now := time.Now()
-	if p.out == nil || now.Sub(p.begin) < time.Second || now.Sub(p.last) < time.Second/4 {
+	if !p.due() {
 		return
 	}
-	p.last, p.shown = now, true
 	done := ""
 	if s.InputSize > 0 {
 		done = fmt.Sprintf("%3d %%  ", s.Input*100/s.InputSize)
 	}
 	fmt.Fprintf(p.out, "\r\x1b[K%s%s packets  %s sessions  %s", done, count(s.Packets), count(s.Sessions),
-		rate(s.Octets, now.Sub(p.begin)))
+		rate(s.Octets, p.last.Sub(p.begin)))
+}
+
+// due says whether it is time to say something, and that it is said.
+func (p *progress) due() bool {
+	now := time.Now()
+	if p.out == nil || now.Sub(p.begin) < time.Second || now.Sub(p.last) < time.Second/4 {
+		return false
+	}
+	p.last, p.shown = now, true
+	return true
 }
 
 // end takes the line away.

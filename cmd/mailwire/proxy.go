@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/signal"
-	"runtime"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
@@ -17,19 +16,22 @@ import (
 	"github.com/mailwire/mailwire/archive"
 	"github.com/mailwire/mailwire/inspect"
 	"github.com/mailwire/mailwire/proxy"
+	"github.com/mailwire/mailwire/tap"
 )
 
 // listeners are the flags that make routes.
-var listeners = []struct {
-	flag, usage string
-	protocol    inspect.Hint
-	tls         bool
-	port        int // of a server for which none is given
-}{
+var listeners = []listenerFlag{
 	{"smtp", "relay SMTP, or LMTP, from one address to another: `LISTEN=UPSTREAM`, repeatable", inspect.SMTP, false, 25},
 	{"smtps", "the same for SMTP inside TLS", inspect.SMTP, true, 465},
 	{"pop3", "the same for POP3", inspect.POP3, false, 110},
 	{"pop3s", "the same for POP3 inside TLS", inspect.POP3, true, 995},
+}
+
+type listenerFlag struct {
+	flag, usage string
+	protocol    inspect.Hint
+	tls         bool
+	port        int // of a server for which none is given
 }
 
 func proxyCommand() *cli.Command {
@@ -48,7 +50,9 @@ attempts, the replies and the mails. Mail never waits for the recording.
    mailwire proxy --smtp :10025=original --pop3 :10110=original --transparent
 
 LISTEN is HOST:PORT, :PORT, unix:PATH or systemd[:NAME]; UPSTREAM is HOST:PORT, unix:PATH, or original: where the client
-wanted to go before the packet filter redirected it to this proxy.`,
+wanted to go before the packet filter redirected it to this proxy. To unix:PATH everybody may connect who may enter its
+directory. SIGTERM lets conversations end, a second one ends them; SIGHUP reads
+--config FILE again, and does nothing without one.`,
 		Flags: append(append(routes,
 			&cli.StringFlag{Name: "tls", Value: "pass", Usage: "what to do with TLS, `pass|terminate`: relay it as it is, or end it here and begin it anew towards the server"},
 			&cli.StringFlag{Name: "tls-cert", Usage: "the certificate that clients get, with its chain: PEM `FILE`, read again when it changes"},
@@ -60,12 +64,13 @@ wanted to go before the packet filter redirected it to this proxy.`,
 			&cli.StringSliceFlag{Name: "accept-proxy", Usage: "who connects from `CIDR` begins with a PROXY header that says who the client is, repeatable"},
 			&cli.BoolFlag{Name: "transparent", Usage: "connect to the server from the client's own address (Linux, TPROXY)"},
 			&cli.IntFlag{Name: "max-connections", Value: proxy.DefaultMaxConnections, Usage: "relay so many connections at once; more have to wait: `N`"},
-			&cli.DurationFlag{Name: "connect-timeout", Value: proxy.DefaultConnectTimeout, Usage: "give the server `TIME` to accept a connection"},
+			&cli.DurationFlag{Name: "connect-timeout", Value: proxy.DefaultConnectTimeout, Usage: "give the server `TIME`, like 10s or 1m, to accept a connection"},
 			&cli.DurationFlag{Name: "idle-timeout", Value: proxy.DefaultIdleTimeout, Usage: "close connections on which nothing was said for `TIME`"},
 			&cli.DurationFlag{Name: "drain-timeout", Value: proxy.DefaultDrainTimeout, Usage: "let conversations go on for `TIME` after SIGTERM"},
 			&cli.Int64Flag{Name: "session-budget", Value: proxy.DefaultSessionBudget, Usage: "let so many `OCTETS` of a conversation wait to be recorded; more are relayed only"},
 			&cli.Int64Flag{Name: "total-budget", Value: proxy.DefaultTotalBudget, Usage: "and so many `OCTETS` of all conversations"},
 			&cli.StringFlag{Name: "http", Usage: "serve /metrics, /livez and /readyz at `ADDR`"},
+			fileFlag(),
 		), recordFlags(true)...),
 		Action: runProxy,
 	}
@@ -75,46 +80,7 @@ func runProxy(c *cli.Context) error {
 	if c.Args().Present() {
 		return usage("proxy takes no argument %q; a route is given by --smtp LISTEN=UPSTREAM", c.Args().First())
 	}
-	options, err := proxyOptions(c)
-	if err != nil {
-		return err
-	}
-	log, err := newLog(c)
-	if err != nil {
-		return err
-	}
-	rare := newRareLog(log)
-	options.Warn = rare.warn
-	kept, err := openArchive(c, log, true)
-	if err != nil {
-		return err
-	}
-	watch, err := startMonitor(c, rare, kept)
-	if err != nil {
-		return errors.Join(err, kept.Close())
-	}
-	defer watch.stop()
-	options.Recorder = watch.recorder(kept)
-	p, err := proxy.Listen(c.Context, options)
-	if err != nil {
-		return errors.Join(err, kept.Close())
-	}
-	warnOpenRelay(log, &options)
-	log.WithFields(logrus.Fields{"routes": strings.Join(routeNames(&options), " "), "data": c.String("data")}).Info("relaying")
-	watch.listening(p)
-	notify("READY=1")
-	// A loop must not wait for its turn while inspectors are at work.
-	runtime.GOMAXPROCS(runtime.NumCPU() + 2)
-	again, stop := onceMore(c.Context, func() { notify("STOPPING=1"); watch.draining() })
-	defer stop()
-	err = p.Serve(c.Context, again)
-	err = errors.Join(err, closeInTime(again, kept))
-	relayed, stored := p.Stats(), kept.Stats()
-	log.WithFields(logrus.Fields{
-		"connections": relayed.Accepted, "sessions": stored.Sessions, "mails": stored.Messages, "unstored": stored.NotStored,
-		"overloaded": relayed.Overloaded[0] + relayed.Overloaded[1],
-	}).Info("ended")
-	return err
+	return watch(c, relayOptions)
 }
 
 // lastPatience is how long the disk has to take what is left after a second signal.
@@ -150,64 +116,126 @@ func onceMore(ctx context.Context, begun func()) (again context.Context, stop fu
 	return again, func() { unregister(); cancel() }
 }
 
-// proxyOptions reads the flags.
-func proxyOptions(c *cli.Context) (proxy.Options, error) {
+// relayOptions are those of proxyOptions.
+func relayOptions(g *given) (*proxy.Options, *tap.Options, error) {
+	o, err := proxyOptions(g)
+	return &o, nil, err
+}
+
+// proxyOptions reads what was given.
+func proxyOptions(g *given) (proxy.Options, error) {
 	o := proxy.Options{
-		MaxConnections: c.Int("max-connections"), ConnectTimeout: c.Duration("connect-timeout"),
-		IdleTimeout: c.Duration("idle-timeout"), DrainTimeout: c.Duration("drain-timeout"),
-		Transparent: c.Bool("transparent"), SessionBudget: c.Int64("session-budget"), TotalBudget: c.Int64("total-budget"),
-		Location: location(c),
+		MaxConnections: g.Int("max-connections"), DrainTimeout: g.Duration("drain-timeout"),
+		SessionBudget: g.Int64("session-budget"), TotalBudget: g.Int64("total-budget"),
+		Location: location(g.Context), Trace: g.Bool("trace"),
 	}
-	for name, positive := range map[string]bool{
-		"max-connections": o.MaxConnections > 0, "connect-timeout": o.ConnectTimeout > 0, "idle-timeout": o.IdleTimeout > 0,
-		"drain-timeout": o.DrainTimeout > 0, "session-budget": o.SessionBudget > 0, "total-budget": o.TotalBudget > 0,
+	for _, limit := range []struct {
+		name     string
+		positive bool
+	}{
+		{"max-connections", o.MaxConnections > 0},
+		{"drain-timeout", o.DrainTimeout > 0},
+		{"session-budget", o.SessionBudget > 0},
+		{"total-budget", o.TotalBudget > 0},
 	} {
-		if !positive {
-			return o, usage("--%s must be more than 0", name)
+		if !limit.positive {
+			return o, g.placed(usage("--%s must be more than 0", limit.name))
 		}
 	}
-	var err error
-	for _, l := range listeners {
-		for _, s := range c.StringSlice(l.flag) {
-			r, err := proxy.ParseRoute(s, proxy.Route{Protocol: l.protocol, TLS: l.tls}, l.port)
-			if err != nil {
-				return o, usage("--%s %w", l.flag, err)
-			}
-			o.Routes = append(o.Routes, r)
-		}
+	if err := addRoutes(g, &o); err != nil {
+		return o, err
 	}
 	if len(o.Routes) == 0 {
 		return o, usage("proxy needs a route: mailwire proxy --smtp :25=mail.example.net:25")
 	}
+	var err error
+	o.Inspect, err = inspectConfig(g.Context)
+	return o, g.placed(err)
+}
+
+// addRoutes adds the routes, each with its terms.
+func addRoutes(g *given, o *proxy.Options) error {
+	list := g.routes()
+	for _, l := range list {
+		kind := listeners[slices.IndexFunc(listeners, func(of listenerFlag) bool { return of.flag == l.flag })]
+		own, c := settings{}, g.Context
+		isSet := func(name string) bool { _, inFile := g.used[name]; return g.IsSet(name) && !inFile }
+		if l.in != nil {
+			own = l.in.own
+			var err error
+			if c, err = layered(c, own); err != nil {
+				return err
+			}
+			isSet = func(name string) bool { _, ok := own[name]; return ok }
+		}
+		route, err := proxy.ParseRoute(l.route, proxy.Route{Protocol: kind.protocol, TLS: kind.tls}, kind.port)
+		if err != nil {
+			err = usage("--%s %w", l.flag, err)
+			if l.in != nil {
+				err = g.placed(err, settings{l.flag: l.in.route})
+			}
+			return err
+		}
+		terms, err := routeTerms(c, isSet)
+		if err != nil {
+			return g.placed(err, own)
+		}
+		route.Own = &terms
+		o.Routes = append(o.Routes, route)
+	}
+	if len(list) == 0 || list[0].in == nil {
+		return nil
+	}
+	return g.placed(unusedTLS(g, o.Routes))
+}
+
+// unusedTLS complains about what a file says of TLS for all its listeners, if none of them ends it.
+func unusedTLS(g *given, routes []proxy.Route) error {
+	if g.IsSet("tls") || slices.ContainsFunc(routes, func(r proxy.Route) bool { return r.Own.Terminate != nil }) {
+		return nil
+	}
+	_, err := terminate(g.Context, func(name string) bool { _, inFile := g.used[name]; return inFile })
+	return err
+}
+
+// routeTerms reads what a route can have of its own. isSet says what was said of it in particular.
+func routeTerms(c *cli.Context, isSet func(name string) bool) (proxy.Terms, error) {
+	t := proxy.Terms{
+		ConnectTimeout: c.Duration("connect-timeout"), IdleTimeout: c.Duration("idle-timeout"), Transparent: c.Bool("transparent"),
+	}
+	switch {
+	case t.ConnectTimeout <= 0:
+		return t, usage("--connect-timeout must be more than 0")
+	case t.IdleTimeout <= 0:
+		return t, usage("--idle-timeout must be more than 0")
+	}
 	switch version := c.String("send-proxy"); version {
 	case "":
 	case "v1":
-		o.SendProxy = 1
+		t.SendProxy = 1
 	case "v2":
-		o.SendProxy = 2
+		t.SendProxy = 2
 	default:
-		return o, usage("--send-proxy %s: choose from v1 and v2", version)
+		return t, usage("--send-proxy %s: choose from v1 and v2", version)
 	}
 	for _, s := range c.StringSlice("accept-proxy") {
 		net, err := network(s)
 		if err != nil {
-			return o, usage("--accept-proxy %w", err)
+			return t, usage("--accept-proxy %w", err)
 		}
-		o.AcceptProxy = append(o.AcceptProxy, net)
+		t.AcceptProxy = append(t.AcceptProxy, net)
 	}
-	if o.Terminate, err = terminate(c); err != nil {
-		return o, err
-	}
-	o.Inspect, err = inspectConfig(c)
-	return o, err
+	var err error
+	t.Terminate, err = terminate(c, isSet)
+	return t, err
 }
 
-// terminate reads the flags about TLS; nil is to pass it on.
-func terminate(c *cli.Context) (*proxy.Terminate, error) {
+// terminate reads what is said about TLS; nil is to pass it on.
+func terminate(c *cli.Context, isSet func(name string) bool) (*proxy.Terminate, error) {
 	switch how := c.String("tls"); how {
 	case "pass":
 		for _, name := range []string{"tls-cert", "tls-key", "upstream-ca", "upstream-name", "upstream-insecure"} {
-			if c.IsSet(name) {
+			if isSet(name) {
 				return nil, usage("--%s is for --tls terminate; with --tls pass TLS is relayed as it is", name)
 			}
 		}
@@ -227,11 +255,8 @@ func terminate(c *cli.Context) (*proxy.Terminate, error) {
 
 // warnOpenRelay says in plain words what has made many an open relay.
 func warnOpenRelay(log *logrus.Logger, o *proxy.Options) {
-	if o.Transparent || o.SendProxy != 0 {
-		return
-	}
 	for _, r := range o.Routes {
-		if r.Protocol == inspect.SMTP {
+		if r.Protocol == inspect.SMTP && !r.Own.Transparent && r.Own.SendProxy == 0 {
 			log.Warn("The server sees every client as coming from this host. If it trusts this host's address (mynetworks, relay_from_hosts), " +
 				"anybody can send mail through it to anybody. Take this host out of what it trusts, or use --send-proxy or --transparent.")
 			return
@@ -251,7 +276,7 @@ func routeNames(o *proxy.Options) []string {
 func network(s string) (netip.Prefix, error) {
 	net, err := netip.ParsePrefix(s)
 	if addr, aerr := netip.ParseAddr(s); err != nil && aerr == nil {
-		net, err = addr.Prefix(addr.BitLen())
+		net, err = addr.Unmap().WithZone("").Prefix(addr.Unmap().BitLen())
 	}
 	if err != nil {
 		return net, fmt.Errorf("%s: give a network like 192.0.2.0/24 or 2001:db8::/32, or an address", s)

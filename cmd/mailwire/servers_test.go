@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -22,7 +23,6 @@ import (
 )
 
 const (
-	patience = 20 * time.Second // for what a server has to do
 	password = "canary-alice-5e2f"
 	mailName = "mx.example.net" // that the servers' certificates are for
 )
@@ -76,7 +76,7 @@ func needRoot(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("starts mail servers, which needs root")
 	}
-	if out, err := exec.Command("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "true").CombinedOutput(); err != nil {
+	if out, err := exec.Command("unshare", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "true").CombinedOutput(); err != nil {
 		t.Skipf("no namespaces for mail servers: %v %s", err, out)
 	}
 }
@@ -116,7 +116,9 @@ func portOf(address string) string {
 // changes what it may do does not die with its parent any more (prctl(2), PR_SET_PDEATHSIG).
 func (s *servers) daemon(name string, args ...string) {
 	s.t.Helper()
-	cmd := exec.Command("unshare", append([]string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", `"$@"; exit $?`, "-", name}, args...)...)
+	cmd := underKnownName(context.Background(), "unshare", append([]string{
+		"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", `"$@"; exit $?`, "-", name,
+	}, args...)...)
 	out := &output{}
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -140,7 +142,7 @@ func (s *servers) awaitService(name string) {
 // listening says whether somebody listens at an address of IPv4, without disturbing him.
 func listening(t *testing.T, address string) bool {
 	t.Helper()
-	sockets, err := os.ReadFile("/proc/net/tcp")
+	sockets, err := os.ReadFile("/proc/thread-self/net/tcp") // not the first thread's, which a test may have left in a network of its own
 	if err != nil {
 		t.Fatal(err)
 	}

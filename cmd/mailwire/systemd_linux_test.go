@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -58,8 +59,16 @@ func TestSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if greeting, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.HasPrefix(greeting, "220 ") {
+	replies := bufio.NewReader(conn)
+	if greeting, err := replies.ReadString('\n'); err != nil || !strings.HasPrefix(greeting, "220 ") {
 		t.Errorf("greeted by %q (%v)", greeting, err)
+	}
+	if err := program.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(conn, "HELO client\r\n")
+	if reply, err := replies.ReadString('\n'); err != nil || !strings.HasPrefix(reply, "250 ") {
+		t.Errorf("after SIGHUP the reply is %q (%v)", reply, err)
 	}
 	_ = conn.Close()
 	if err := program.Process.Signal(syscall.SIGTERM); err != nil {

@@ -183,7 +183,7 @@ func checkTerminated(t *testing.T, got recorded, c mailClient, how string) {
 		t.Fatalf("%d sessions: %+v", len(got.sessions), got.sessions)
 	}
 	s := got.sessions[0]
-	if s.Status != record.Closed || len(s.Anomalies) > 0 || len(s.Auth) != 1 || s.Auth[0].Outcome != record.Success || s.Auth[0].User != "alice" {
+	if s.Status != record.Closed || len(s.Anomalies) > 0 || len(s.Auth) != 1 || s.Auth[0].Outcome != record.Success || s.Auth[0].User != "alice" || !s.Auth[0].TLS {
 		t.Errorf("%s, %+v, %+v", s.Status, s.Anomalies, s.Auth)
 	}
 	version := c.version

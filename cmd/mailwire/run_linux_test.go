@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/mailwire/mailwire/inspect/record"
+)
+
+// testRun: listeners and interfaces in one process, and the file read again while a conversation goes on.
+func testRun(t *testing.T, r *tapRig) {
+	dir := sharedDir(t)
+	name, data := filepath.Join(dir, "mailwire.yaml"), filepath.Join(dir, "data")
+	const before = "sensor: one\nproxy: [{smtp: \":2526=127.0.0.1:2525\"}]\ntap: [eth0]\nhttp: 127.0.0.1:0\n"
+	writeConfig(t, name, before)
+	p := r.startAs(exec.Command(r.program, "run", "--config", name, "--data", data), data)
+	p.says("msg=capturing")
+
+	r.client.sends(smtpAddress, "Subject: captured\r\n\r\n")
+	r.client.sends(serverAddress+":2526", "Subject: relayed\r\n\r\n")
+	p.recorded(2)
+	conn, err := r.client.dial(serverAddress + ":2526")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	replies := bufio.NewReader(conn)
+	expect := func(code string) {
+		t.Helper()
+		if reply, err := replies.ReadString('\n'); err != nil || !strings.HasPrefix(reply, code) {
+			t.Fatalf("the reply is %q (%v), not %s", reply, err, code)
+		}
+	}
+	expect("220 ")
+
+	writeConfig(t, name, "sensr: x\n")
+	p.signal(syscall.SIGHUP)
+	p.says("is not in force, and what was before still is")
+	p.says("did you mean sensor?")
+	_, _ = io.WriteString(conn, "NOOP\r\n")
+	expect("250 ")
+	r.client.sends(serverAddress+":2526", "Subject: relayed as before\r\n\r\n")
+
+	writeConfig(t, name, "sensor: two\nmaildir: flat\nproxy: [{smtp: \":2527=127.0.0.1:25\"}]\ntap: [eth0, lo]\n")
+	p.signal(syscall.SIGHUP)
+	p.says("http, maildir cannot change without a restart, and stay as they were")
+	_, _ = io.WriteString(conn, "NOOP\r\n")
+	expect("250 ")
+	if c, err := r.client.dial(serverAddress + ":2526"); err == nil {
+		c.Close()
+		t.Error("a listener that is gone takes connections")
+	}
+	r.client.sends(serverAddress+":2527", "Subject: relayed and captured on the way\r\n\r\n")
+	p.recorded(5)
+	writeConfig(t, name, "sensor: three\nproxy: [{smtp: \":2527=127.0.0.1:25\"}]\n")
+	p.signal(syscall.SIGHUP)
+	p.says("that needs a restart")
+	_, _ = io.WriteString(conn, "QUIT\r\n")
+	expect("221 ")
+	conn.Close()
+
+	sessions := map[string]int{}
+	for _, s := range p.end().sessions {
+		if s.Status == record.Unknown && s.Mode == record.ModeTap {
+			continue // what the proxy had begun to say to the server when lo was not captured from
+		}
+		if s.Status != record.Closed {
+			t.Errorf("a session is %s", s.Status)
+		}
+		sessions[s.Mode+" "+s.Sensor]++
+	}
+	for kind, want := range map[string]int{"tap one": 1, "proxy one": 3, "proxy two": 1, "tap two": 1} {
+		if sessions[kind] != want {
+			t.Errorf("%d sessions of %s, want %d: %v", sessions[kind], kind, want, sessions)
+		}
+	}
+}
+
+// TestLogReaderGone: mail goes on where nobody reads the program's log any more.
+func TestLogReaderGone(t *testing.T) {
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "mailwire")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	log, stderr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := freePort(t)
+	program := exec.Command(bin, "proxy", "--smtp", listen+"="+freePort(t), "--data", filepath.Join(dir, "data"))
+	program.Stderr = stderr
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer program.Process.Kill()
+	_ = log.Close()
+	_ = stderr.Close()
+	await(t, "a connection, of which the log would say that no server is there", func() bool {
+		conn, err := net.Dial("tcp", listen)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_, err = conn.Read(make([]byte, 1))
+		return err != nil
+	})
+	if err := program.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Wait(); err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+}
