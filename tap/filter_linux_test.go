@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -33,6 +34,24 @@ func ownNetwork(t *testing.T) {
 	} {
 		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 			t.Skipf("ip %v: %v: %s", args, err, out)
+		}
+	}
+	for _, device := range []string{"left", "right"} {
+		waitLink(t, device)
+	}
+}
+
+// waitLink waits until a device sends. It is up before that: until the kernel has noticed the other end of the cable, in
+// its own time, it drops what is sent without a word.
+func waitLink(t *testing.T, device string) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		out, err := exec.Command("ip", "link", "show", "dev", device).CombinedOutput()
+		if err == nil && bytes.Contains(out, []byte(" state UP ")) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s does not come up: %v: %s", device, err, out)
 		}
 	}
 }
