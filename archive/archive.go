@@ -118,7 +118,7 @@ type Archive struct {
 	dir     string // absolute
 	disk    disk
 	lock    lock
-	gate    lock    // shared by who may be between a mail and its record; exclusive for who removes mails
+	gate    gate
 	keeper  *keeper // nil: everything is kept
 	warner  warner
 	spooler *spooler // of live mode
@@ -163,13 +163,13 @@ func Open(o Options) (*Archive, error) {
 		a.known = &known{a: a, seed: maphash.MakeSeed(), days: map[day]*knownDay{}}
 	}
 	if err := a.prepare(); err != nil {
-		_ = errors.Join(a.lock.Close(), a.gate.Close())
+		_ = errors.Join(a.lock.Close(), a.gate.close())
 		return nil, fmt.Errorf("the data directory %s cannot be written; name another, or give this user the right: %w", dir, err)
 	}
 	if o.Live {
 		if o.Fsync && o.Keep&All != None {
 			if a.group.root, err = os.Open(a.mails.root); err != nil {
-				_ = errors.Join(a.lock.Close(), a.gate.Close())
+				_ = errors.Join(a.lock.Close(), a.gate.close())
 				return nil, fmt.Errorf("the mails' directory cannot be read: %w", err)
 			}
 		}
@@ -213,11 +213,11 @@ func (a *Archive) prepare() error {
 			return fmt.Errorf("the free space of its disk cannot be found out: %w", err)
 		}
 	}
-	if a.gate, err = lockDir(a.path("logs")); err != nil {
+	if a.gate, err = a.openGate(); err != nil {
 		return err
 	}
 	if !a.options.Live { // a journal writes mails at any time
-		if err := a.gate.share(); err != nil {
+		if err := a.gate.enter(); err != nil {
 			return err
 		}
 	}
@@ -253,7 +253,7 @@ func (a *Archive) Close() error {
 	if a.group.root != nil {
 		errs = append(errs, a.group.root.Close())
 	}
-	errs = append(errs, a.logs.close(), a.gate.Close(), a.lock.Close())
+	errs = append(errs, a.logs.close(), a.gate.close(), a.lock.Close())
 	a.warnings.Wait()
 	return errors.Join(errs...)
 }

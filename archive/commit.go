@@ -17,8 +17,8 @@ type taken struct {
 // that what comes while these are put on the disk finds memory.
 func (a *Archive) write(batches []taken) error {
 	if a.options.Live {
-		_ = a.gate.share() // without it nothing is worse than where there are no locks
-		defer a.gate.release()
+		_ = a.gate.enter() // without it nothing is worse than where there are no locks
+		defer a.gate.leave()
 	}
 	a.logs.batch++
 	var errs []error

@@ -16,6 +16,7 @@ import (
 const (
 	buriedPrefix = ".removed-" // of a record file whose day is being removed
 	maxNames     = 1000        // mails whose names are held at a time
+	maxPasses    = 3           // through a directory; what it does not get hold of, the next look does
 )
 
 // errLater is why a removal stops before its end.
@@ -97,7 +98,7 @@ func (k *keeper) alone(do func() error) error {
 	if !k.a.gate.tryAlone() {
 		return errLater
 	}
-	defer k.a.gate.release()
+	defer k.a.gate.leave()
 	return do()
 }
 
@@ -154,9 +155,9 @@ func (k *keeper) removeFile(g *gone, name string) error {
 }
 
 // removeMails removes the mails of a day that are in a directory. It looks until it finds none, since what a directory
-// lists while it changes is not sure.
+// lists while it changes is not sure, but not for ever, since mails of that day may still come.
 func (k *keeper) removeMails(g *gone, f mailFolder, dir string, d day) error {
-	for found := true; found; {
+	for pass, found := 0, true; found && pass < maxPasses; pass++ {
 		found = false
 		var names []string
 		err := k.each(dir, func(e fs.DirEntry) error {

@@ -18,8 +18,8 @@ import (
 const (
 	retainEvery = time.Minute
 	retainRest  = 20                    // times as long as it has worked: reading names takes 5 % of a processor at most
-	retainTurn  = 10 * time.Millisecond // to wait for another process that writes just now
-	maxTurns    = 1000                  // to wait for it; then the next minute tries again
+	retainTurn  = 10 * maxAsk           // to leave those alone that were asked in vain
+	maxTurns    = 5                     // to ask them; then the next minute tries again
 	maxHold     = 10 * time.Millisecond // that Commit may have to wait for a removal
 )
 
