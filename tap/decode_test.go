@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func be16(v ...uint16) []byte {
@@ -356,11 +355,10 @@ func FuzzDecode(f *testing.F) {
 		for range 2 { // the second time, fragments are repetitions
 			var s segment
 			p := Packet{Time: day.UnixNano(), Link: LinkType(link), Wire: len(data) + 3, Data: data}
-			begin := time.Now()
 			if v := d.decode(&p, &s); v == isSegment && (len(s.payload) > len(data) && !d.fragmented || s.snapped < 0 || int(s.snapped) > p.Wire) {
 				t.Fatalf("%d octets of payload and %d cut off, of %d", len(s.payload), s.snapped, len(data))
 			}
-			if time.Since(begin) > 2*time.Second || d.frags.held > maxFragmentOctets {
+			if d.frags.held > maxFragmentOctets {
 				t.Fatal("not bounded")
 			}
 		}

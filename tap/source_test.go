@@ -442,12 +442,8 @@ func FuzzReadFile(f *testing.F) {
 	f.Add(gzipped(pcapFile(l.packets[:3], binary.LittleEndian, pcapModified)))
 	f.Add(zstandard(ngFile(f, l.packets[:3])))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		begin := time.Now()
 		r := new(recorder)
 		stats, err := read(t.Context(), Options{Files: []string{"-"}, Stdin: bytes.NewReader(data), Recorder: r, Workers: 2}, r.create)
-		if d := time.Since(begin); d > 5*time.Second {
-			t.Errorf("%v for %d octets: %+v", d, len(data), stats)
-		}
 		if err != nil && (!strings.HasPrefix(err.Error(), "-: ") || strings.Contains(err.Error(), "\n")) {
 			t.Error(err)
 		}
