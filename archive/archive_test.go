@@ -405,6 +405,26 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestTwiceInOtherZones: the same capture read again where its days are others, as with UTC, is written once.
+func TestTwiceInOtherZones(t *testing.T) {
+	dir := t.TempDir()
+	midnight := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	for i, zone := range []*time.Location{time.UTC, time.FixedZone("", -11*60*60), time.FixedZone("", 12*60*60), time.UTC} {
+		a := mustOpen(t, Options{Dir: dir, Keep: All})
+		j := a.journal()
+		for n := range 4 {
+			s := sample(n, record.Time{Time: midnight.Add(time.Duration(n-2) * time.Hour).In(zone)})
+			s.ID = fmt.Sprint("session", n) // an id comes from the moment, wherever that is told
+			keep(j, sampleMail(s, 1), "x\r\n")
+			j.Session(s)
+		}
+		mustClose(t, a)
+		if st := a.Stats(); i == 0 && st.Sessions != 4 || i > 0 && st != (Stats{Duplicates: 4, DuplicateMessages: 4}) {
+			t.Errorf("%d, in %s: %+v", i, zone, st)
+		}
+	}
+}
+
 // TestTwiceInOneRun: the same capture named twice is written once, though nothing was committed in between.
 func TestTwiceInOneRun(t *testing.T) {
 	dir := t.TempDir()

@@ -15,6 +15,11 @@ func dayOf(t record.Time) day {
 	return day(y)<<9 | day(m)<<5 | day(d)
 }
 
-func (d day) String() string {
-	return time.Date(int(d>>9), time.Month(d>>5&15), int(d&31), 0, 0, 0, 0, time.UTC).Format(time.DateOnly)
+// after returns the day so many days later.
+func (d day) after(days int) day { return dayOf(record.Time{Time: d.midnight().AddDate(0, 0, days)}) }
+
+func (d day) midnight() time.Time {
+	return time.Date(int(d>>9), time.Month(d>>5&15), int(d&31), 0, 0, 0, 0, time.UTC)
 }
+
+func (d day) String() string { return d.midnight().Format(time.DateOnly) }

@@ -34,15 +34,21 @@ type knownDay struct {
 	used int64
 }
 
-// has says whether the day has a record with this id, of a session or of a message.
+// has says whether the day has a record with this id, of a session or of a message, or one of its neighbours has: another
+// reading may have had other days, as with UTC.
 func (k *known) has(d day, id string) bool {
 	if k == nil {
 		return false
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	_, ok := k.day(d).ids[maphash.String(k.seed, id)]
-	return ok
+	hash := maphash.String(k.seed, id)
+	for _, d := range [...]day{d, d.after(-1), d.after(1)} {
+		if _, ok := k.day(d).ids[hash]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // add says that the day has it now.
