@@ -21,6 +21,7 @@ const (
 	retainTurn  = 10 * maxAsk           // to leave those alone that were asked in vain
 	maxTurns    = 5                     // to ask them; then the next minute tries again
 	maxHold     = 10 * time.Millisecond // that Commit may have to wait for a removal
+	spaceRest   = time.Hour             // from a removal for want of space that brought none to the next
 )
 
 // Retention says what need not be kept for ever. The oldest day goes first, with all that is of it; today never goes. The
@@ -65,6 +66,7 @@ type keeper struct {
 	a        *Archive
 	limits   Retention
 	measured map[string]measure // mail folders
+	promised promise
 	end      chan struct{}
 	ended    chan struct{}
 }
@@ -130,10 +132,12 @@ func (k *keeper) look(now time.Time) {
 			k.trouble(fmt.Errorf("%s cannot be removed: %w", h.day, err))
 			continue
 		case gone.whole:
+			k.promised.removed(now, &held, h.octets)
 			k.a.counts.removedDays.Add(1)
 			k.say(fmt.Sprintf("removed %s, as %s: %d mails and %d other files", h.day, why, gone.mails, gone.files))
 		}
 		held.octets -= h.octets
+		held.freed += h.octets
 	}
 	k.unreachable(&held)
 }
@@ -152,11 +156,36 @@ func (k *keeper) reason(held *holdings, h holding, now time.Time) (string, error
 		if err != nil {
 			return "", fmt.Errorf("the free space of the disk cannot be found out: %w", err)
 		}
-		if free < l.Free {
-			return fmt.Sprintf("%d octets of the disk are free, less than %d", free, l.Free), nil
+		if held.freed == 0 {
+			held.free = free
 		}
+		if max(free, held.free+held.freed) >= l.Free {
+			return "", nil
+		}
+		if k.promised.broken(now, free) {
+			return "", fmt.Errorf("%d octets of the disk are free, less than %d, and removing older days brought no room: "+
+				"something else fills the disk, or keeps what was removed", free, l.Free)
+		}
+		return fmt.Sprintf("%d octets of the disk are free, less than %d", free, l.Free), nil
 	}
 	return "", nil
+}
+
+// promise is how much room a removal was to bring. Where snapshots, an open file or a slow file system keep it, or another
+// program takes it, all days would go and still bring none.
+type promise struct {
+	free int64 // half of it, and what was free before
+	made time.Time
+}
+
+func (p *promise) removed(now time.Time, held *holdings, octets int64) {
+	if held.free > 0 {
+		*p = promise{held.free + (held.freed+octets)/2, now}
+	}
+}
+
+func (p *promise) broken(now time.Time, free int64) bool {
+	return now.After(p.made) && now.Sub(p.made) < spaceRest && free < p.free
 }
 
 // unreachable says that a limit cannot be kept, since only today is left.
@@ -185,6 +214,8 @@ func (k *keeper) trouble(err error) {
 type holdings struct {
 	days   []holding
 	octets int64
+	free   int64 // octets of the disk before anything was removed, if that is limited
+	freed  int64 // octets removed since
 }
 
 type holding struct {

@@ -223,6 +223,22 @@ func TestKeepSize(t *testing.T) {
 	}
 }
 
+// TestFreeSpaceLater: what is removed need not be free at once, and no more goes than would bring the room.
+func TestFreeSpaceLater(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, Options{Dir: dir}, 0, 1, 2, 3)
+	k, _ := keeperOf(t, dir, Retention{Free: 101}, &snapshots{})
+	k.look(at(0).Time)
+	if n := daysIn(t, dir); len(n) != 3 {
+		t.Errorf("%v are left", n)
+	}
+}
+
+// snapshots is a disk that keeps what is removed.
+type snapshots struct{ osDisk }
+
+func (snapshots) Free(string) (int64, error) { return 100, nil }
+
 // fullDisk has so many octets free, and more for each file that is removed.
 type fullDisk struct {
 	osDisk
@@ -245,8 +261,13 @@ func TestFreeSpace(t *testing.T) {
 	if n := daysIn(t, dir); len(n) != 3 || n[dayAgo(3).Day()] != 0 {
 		t.Errorf("%v are left", n)
 	}
+	d.free = 0
+	k.look(at(60).Time)
+	if n := daysIn(t, dir); len(n) != 3 || !strings.Contains((*said)[len(*said)-1], "brought no room") {
+		t.Errorf("a disk that others fill: %v are left, %q", n, *said)
+	}
 	k.limits.Free = math.MaxInt64
-	k.look(at(0).Time)
+	k.look(at(0).Add(2 * spaceRest))
 	if n := daysIn(t, dir); len(n) != 1 || n[dayAgo(0).Day()] == 0 || !strings.Contains((*said)[len(*said)-1], "there is no older day") {
 		t.Errorf("%v are left, %q", n, *said)
 	}
