@@ -15,6 +15,11 @@ func Printable(s string) string { return printable(s, "") }
 // PrintableLines is Printable that leaves line ends and tabs as they are.
 func PrintableLines(s string) string { return printable(s, "\n\t") }
 
+// PrintableJSON is PrintableLines of valid JSON, which stays that: JSON has DEL as it is, and has no \x.
+func PrintableJSON(text []byte) string {
+	return PrintableLines(strings.ReplaceAll(string(text), "\x7f", `\u007f`))
+}
+
 func printable(s, keep string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {

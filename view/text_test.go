@@ -1,6 +1,8 @@
 package view
 
 import (
+	"encoding/json"
+	"maps"
 	"testing"
 
 	"github.com/mailwire/mailwire/inspect/record"
@@ -18,6 +20,22 @@ func TestPrintable(t *testing.T) {
 	}
 	if got := PrintableLines("a\n\tb\r\x1b"); got != "a\n\tb\\x0d\\x1b" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestPrintableJSON(t *testing.T) {
+	want := map[string]string{"s": "\x7f \\x7f \u009b \u202e\n\"", "t": "\U000e0041"}
+	text, err := json.MarshalIndent(want, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := PrintableJSON(text)
+	if PrintableLines(said) != said {
+		t.Errorf("%q drives a terminal", said)
+	}
+	var got map[string]string
+	if err := json.Unmarshal([]byte(said), &got); err != nil || !maps.Equal(got, want) {
+		t.Errorf("%q: %q, %v", said, got, err)
 	}
 }
 

@@ -90,11 +90,11 @@ func runMailList(c *cli.Context) error {
 	defer d.Close()
 	var p view.Problems
 	for m := range d.Mails(q, &p) {
-		line := view.MailLine(m)
+		line := view.PrintableLines(view.MailLine(m))
 		if c.Bool("json") {
-			line = string(m.AppendJSON(nil))
+			line = view.PrintableJSON(m.AppendJSON(nil))
 		}
-		if _, err := fmt.Fprintln(c.App.Writer, view.PrintableLines(line)); err != nil {
+		if _, err := fmt.Fprintln(c.App.Writer, line); err != nil {
 			return err
 		}
 	}

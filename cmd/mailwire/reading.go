@@ -191,7 +191,7 @@ func writeJSON(c *cli.Context, line []byte) error {
 	if err := json.Indent(&b, line, "", "  "); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintln(c.App.Writer, view.PrintableLines(b.String()))
+	_, err := fmt.Fprintln(c.App.Writer, view.PrintableJSON(b.Bytes()))
 	return err
 }
 

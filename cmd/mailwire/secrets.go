@@ -55,15 +55,15 @@ func runSecrets(c *cli.Context) error {
 		return fmt.Errorf("no password was recorded in the session %s", found.Session)
 	}
 	for _, x := range list {
-		line := fmt.Sprintf("%s  %-12s  user %s  password %s", x.Time, x.Mechanism, x.User, x.Secret)
+		line := view.Printable(fmt.Sprintf("%s  %-12s  user %s  password %s", x.Time, x.Mechanism, x.User, x.Secret))
 		if c.Bool("json") {
 			b, err := json.Marshal(x)
 			if err != nil {
 				return err
 			}
-			line = string(b)
+			line = view.PrintableJSON(b)
 		}
-		if _, err := fmt.Fprintln(c.App.Writer, view.Printable(line)); err != nil {
+		if _, err := fmt.Fprintln(c.App.Writer, line); err != nil {
 			return err
 		}
 	}

@@ -58,11 +58,7 @@ func (w *sessionsWriter) write(r index.Row) error {
 			w.tell(err.Error())
 			return nil
 		}
-		line := string(s.AppendJSON(nil))
-		if isTerminal(w.out) {
-			line = view.Printable(line)
-		}
-		_, err = io.WriteString(w.out, line+"\n")
+		_, err = io.WriteString(w.out, view.PrintableJSON(s.AppendJSON(nil))+"\n")
 		return err
 	case w.csv != nil:
 		return w.writeCSV(r)

@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"io"
 	"strings"
+	"unicode"
 )
 
 //go:embed report.html
@@ -32,7 +33,7 @@ func (r *Report) HTML(w io.Writer) error {
 // visible shows control characters and what turns the direction of writing as a sign: a page shows them as nothing.
 func visible(s string) string {
 	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f || c >= 0x80 && c < 0xa0 || c >= 0x200b && c <= 0x200f || c >= 0x202a && c <= 0x202e || c >= 0x2066 && c <= 0x2069 {
+		if !unicode.IsPrint(c) {
 			return '\ufffd'
 		}
 		return c
