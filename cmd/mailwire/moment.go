@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,6 +21,11 @@ func moment(s string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
 		return now.Add(-d), nil
 	}
+	if text, ok := strings.CutSuffix(s, "d"); ok {
+		if days, err := strconv.ParseUint(text, 10, 16); err == nil {
+			return now.AddDate(0, 0, -int(days)), nil
+		}
+	}
 	if t, err := time.Parse(time.DateOnly, s); err == nil {
 		return firstMoment(t.Year(), t.Month(), t.Day(), now.Location()), nil
 	}
@@ -27,7 +34,7 @@ func moment(s string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%s: give a day like 2026-11-22, a time like \"2026-11-22 15:04\", or how long ago, like 2h", s)
+	return time.Time{}, fmt.Errorf("%s: give a day like 2026-11-22, a time like \"2026-11-22 15:04\", or how long ago, like 2h or 7d", s)
 }
 
 // midnight returns the first moment of that day.

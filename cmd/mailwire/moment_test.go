@@ -6,6 +6,27 @@ import (
 	_ "time/tzdata"
 )
 
+// TestAgo: how long ago is counted from now, days by the calendar.
+func TestAgo(t *testing.T) {
+	zone, err := time.LoadLocation("Europe/Zurich")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 3, 29, 12, 0, 0, 0, zone) // clocks were put forward in the morning
+	for s, want := range map[string]string{
+		"90m": "2026-03-29T10:30:00+02:00", "1d": "2026-03-28T12:00:00+01:00", "24h": "2026-03-28T11:00:00+01:00", "30d": "2026-02-27T12:00:00+01:00",
+	} {
+		if got, err := moment(s, now); err != nil || got.Format(time.RFC3339) != want {
+			t.Errorf("%s ago is %s, %v", s, got.Format(time.RFC3339), err)
+		}
+	}
+	for _, s := range []string{"d", "-1d", "1.5d", "1d2h", "99999d", "1dd"} {
+		if got, err := moment(s, now); err == nil {
+			t.Errorf("%s is %s", s, got)
+		}
+	}
+}
+
 // TestFirstMoment: a day begins when it does, also where clocks are put forward at midnight.
 func TestFirstMoment(t *testing.T) {
 	for _, c := range []struct{ zone, day, begin, end string }{

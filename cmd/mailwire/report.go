@@ -21,7 +21,7 @@ func reportCommand() *cli.Command {
 		Name:  "report",
 		Usage: "refusals ranked, attacks on passwords, misuse, load, sizes, what is slow",
 		Description: "Without a span of time the report is about all that was recorded. Whoever begins in it counts.\n" +
-			"A time is a day (2026-11-22), a day and a time (2026-11-22 15:04), as in RFC 3339, or how long ago (2h).",
+			"A time is a day (2026-11-22), a day and a time (2026-11-22 15:04), as in RFC 3339, or how long ago (2h, 7d).",
 		Flags: []cli.Flag{
 			dataFlag(),
 			&cli.StringFlag{Name: "day", Usage: "about this `DAY`: 2026-11-22, today or yesterday"},
@@ -54,9 +54,10 @@ func runReport(c *cli.Context) error {
 	case c.IsSet("html"):
 		err = replaceFile(c.String("html"), r.HTML)
 	case c.Bool("json"):
-		e := json.NewEncoder(c.App.Writer)
-		e.SetIndent("", "  ")
-		err = e.Encode(r)
+		var b []byte
+		if b, err = json.MarshalIndent(r, "", "  "); err == nil {
+			_, err = fmt.Fprintln(c.App.Writer, view.PrintableJSON(b))
+		}
 	default:
 		err = r.Text(c.App.Writer)
 	}
@@ -130,14 +131,11 @@ func makeReport(c *cli.Context, o reporting.Options) (_ *reporting.Report, err e
 		return nil, err
 	}
 	defer data.Close()
-	x, err := index.Open(c.Context, data, index.Options{Warn: func(s string) { tell(c, s) }})
+	x, end, err := openIndex(c, data)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, x.Close()) }()
-	if _, err := x.CatchUp(c.Context); err != nil {
-		tell(c, fmt.Sprintf("the report is about what was taken into the index so far: %v", err))
-	}
+	defer func() { err = errors.Join(err, end()) }()
 	var r *reporting.Report
 	err = mended(c.Context, x, func() (err error) {
 		r, err = reporting.Make(c.Context, x.DB(), o)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ func sessionsCommand() *cli.Command {
 		Name:      "sessions",
 		Usage:     "list sessions that were recorded, the newest first",
 		ArgsUsage: "[WORDS]",
-		Description: `Lists the sessions for which all that is asked for holds. WORDS are looked for in addresses, names of users and hosts, subjects,
+		Description: `Lists the sessions for which all that is asked for holds. WORDS are looked for in mail addresses, names of users and hosts, subjects,
 replies and names of attachments; wor* is any word that begins so.
 
    mailwire sessions --errors --since today
@@ -26,7 +27,7 @@ replies and names of attachments; wor* is any word that begins so.
    mailwire sessions --to example.net --code 5.7.1
    mailwire sessions invoice pdf
 
-A time is a day (2026-11-22), a day and a time (2026-11-22 15:04), as in RFC 3339, or how long ago (2h). Where DATA/index cannot
+A time is a day (2026-11-22), a day and a time (2026-11-22 15:04), as in RFC 3339, or how long ago (2h, 7d). Where DATA/index cannot
 be written, an index is made elsewhere for this time, which takes longer.`,
 		Flags: []cli.Flag{
 			dataFlag(),
@@ -73,6 +74,11 @@ func runSessions(c *cli.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
+	for _, word := range c.Args().Slice() {
+		if _, err := network(word); err == nil {
+			tell(c, fmt.Sprintf("%s is looked for in what was said; --client %[1]s or --server %[1]s finds its sessions", word))
+		}
+	}
 	out := newSessionsWriter(c, d)
 	if c.Bool("follow") {
 		err = followSessions(c, x, q, out)
