@@ -17,13 +17,14 @@ import (
 func checkMutt(t *testing.T, got recorded) {
 	dir := t.TempDir()
 	rc, save := filepath.Join(dir, "muttrc"), filepath.Join(dir, "save")
-	write(t, rc, "set index_format='subject:%s' charset=utf-8 wait_key=no pipe_decode=no header_cache=''\n", 0o600)
+	// Mutt asks whether to make a folder that is missing, and takes the first keys for the answer.
+	write(t, rc, "set folder='"+dir+"' index_format='subject:%s' charset=utf-8 wait_key=no pipe_decode=no header_cache=''\n", 0o600)
 	write(t, save, "#!/bin/sh\ncat >\"$(mktemp -p '"+dir+"' --suffix=.got)\"\n", 0o700)
 	for folder, mails := range folders(t, got) {
 		keys := "<first-entry>" + strings.Repeat("<pipe-message>"+save+"<enter><next-entry>", len(mails)) + "<exit>"
 		command := fmt.Sprintf("mutt -n -F %s -R -f %s -e 'push \"%s\"'", rc, filepath.Join(got.dir, "mail", folder), keys)
 		cmd := underKnownName(t.Context(), "script", "-qec", command, "/dev/null")
-		cmd.Env = append(os.Environ(), "TERM=xterm", "LC_ALL=C.UTF-8")
+		cmd.Env = append(os.Environ(), "HOME="+dir, "TERM=xterm", "LC_ALL=C.UTF-8")
 		screen, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v: %q", command, err, screen)
