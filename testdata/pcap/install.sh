@@ -22,7 +22,7 @@ export DEBIAN_FRONTEND=noninteractive
 packages=(
 	postfix dovecot-core dovecot-pop3d dovecot-lmtpd
 	swaks curl fetchmail mpop msmtp mutt
-	libnet-ssleay-perl libio-socket-ssl-perl libsasl2-modules
+	libnet-ssleay-perl libio-socket-ssl-perl libio-socket-inet6-perl libsasl2-modules
 	tcpdump tshark iproute2 nftables ethtool openssl python3 ca-certificates procps adduser
 	libmariadb3 libspf2-2 libgnutls-dane0 libidn12 libnsl2 libldap-2.5-0 libpq5 libperl5.36 libevent-2.1-7 libdb5.3 libsqlite3-0
 )
