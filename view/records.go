@@ -2,6 +2,8 @@ package view
 
 import (
 	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +20,7 @@ const (
 	keepLine   = 1 << 20  // octets of a buffer that is used for the next line too
 	maxPlaces  = 3        // named in Problems
 	lineBuffer = 64 << 10
+	printed    = 4 << 10 // octets of each end that make a fingerprint
 )
 
 // Place is where a line is in the sessions or messages file of a day. The next one begins at Offset+Octets.
@@ -111,6 +114,23 @@ func (d *Data) Session(at Place) (*record.Session, error) {
 // Message reads the record of a message again.
 func (d *Data) Message(at Place) (*record.Message, error) {
 	return one[record.Message](d, "message", at)
+}
+
+// Fingerprint returns that of the first octets of a file, so many, by its path from the data directory on. What was
+// written never changes, so another fingerprint is another file. Only the two ends of the octets are read for it.
+func (d *Data) Fingerprint(name string, octets int64) (string, error) {
+	f, err := d.open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum, n := sha256.New(), min(octets, printed)
+	for _, from := range []int64{0, octets - n} {
+		if _, err := io.Copy(sum, io.NewSectionReader(f, from, n)); err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8]), nil
 }
 
 // fileOf returns the path of a day's records of one type.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"path/filepath"
 
 	"github.com/mailwire/mailwire/inspect/record"
 	"github.com/mailwire/mailwire/view"
@@ -138,8 +139,8 @@ func (f *filler) transaction(ctx context.Context, do func() error) error {
 	return nil
 }
 
-// grown says whether the day's files have more, or less, than was taken in.
-func (f *filler) grown(ctx context.Context, day string) (bool, error) {
+// grown says whether the day's files have more than was taken in. What came from another file by that name it forgets.
+func (f *filler) grown(ctx context.Context, day string) (more bool, err error) {
 	for _, kind := range []string{sessionsFile, messagesFile} {
 		has, err := f.octets(kind, day)
 		if err != nil {
@@ -150,21 +151,34 @@ func (f *filler) grown(ctx context.Context, day string) (bool, error) {
 			return false, err
 		}
 		switch {
-		case has < was.read:
+		case has < was.read || !f.same(nameOf(kind, day), &was, has):
 			if err := f.forget(ctx, kind, day); err != nil {
 				return false, err
 			}
-			return true, nil
+			more = true
 		case has > was.read && has != was.seen:
-			return true, nil
+			more = true
 		}
 	}
-	return false, nil
+	return more, nil
 }
+
+// same says that a file begins with what was taken in. It looks at one that has another length than it had then, and at
+// each once.
+func (f *filler) same(name string, was *file, has int64) bool {
+	if was.read == 0 || has == was.seen && f.looked[name] {
+		return true
+	}
+	f.looked[name] = true
+	print, err := f.data.Fingerprint(name, was.read)
+	return err != nil || print == was.print // who reads it on hears of the error
+}
+
+func nameOf(kind, day string) string { return "logs/" + kind + "-" + day + ".jsonl" }
 
 // octets returns the length of a file; one that is not there has none.
 func (f *filler) octets(kind, day string) (int64, error) {
-	info, err := os.Lstat(f.data.Dir() + "/logs/" + kind + "-" + day + ".jsonl")
+	info, err := os.Lstat(filepath.Join(f.data.Dir(), nameOf(kind, day)))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return 0, nil
@@ -179,14 +193,15 @@ func (f *filler) octets(kind, day string) (int64, error) {
 // file is a row of files. Seen is how long the file was when it was read.
 type file struct {
 	read, seen    int64
+	print         string
 	broken, newer int
 	said          string
 }
 
 func (f *filler) file(ctx context.Context, kind, day string) (file, error) {
 	var v file
-	err := f.conn.QueryRowContext(ctx, "SELECT read, seen, broken, newer, said FROM files WHERE day = ? AND kind = ?", day, kind).
-		Scan(&v.read, &v.seen, &v.broken, &v.newer, &v.said)
+	err := f.conn.QueryRowContext(ctx, "SELECT read, seen, print, broken, newer, said FROM files WHERE day = ? AND kind = ?", day, kind).
+		Scan(&v.read, &v.seen, &v.print, &v.broken, &v.newer, &v.said)
 	if errors.Is(err, sql.ErrNoRows) {
 		return file{}, nil
 	}
@@ -230,8 +245,11 @@ func (f *filler) settle(ctx context.Context, r *reading, whole bool) error {
 	if v.said == "" && r.p.Err == nil {
 		v.said = r.p.String()
 	}
-	_, err := f.conn.ExecContext(ctx, "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)",
-		r.day, r.kind, v.read, v.seen, v.broken, v.newer, v.said)
+	if v.read != r.was.read {
+		v.print, _ = f.data.Fingerprint(nameOf(r.kind, r.day), v.read) // without one it is read again
+	}
+	_, err := f.conn.ExecContext(ctx, "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		r.day, r.kind, v.read, v.seen, v.print, v.broken, v.newer, v.said)
 	return err
 }
 

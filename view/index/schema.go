@@ -4,7 +4,7 @@ import "github.com/mailwire/mailwire/inspect/record"
 
 // version is that of the tables together with that of the records: a newer program reads lines that an older one had to
 // leave out, so it makes the index anew.
-const version = (1+5)<<8 | record.Version
+const version = (1+6)<<8 | record.Version
 
 // schema has no index on what sessions are filtered by: for each filter there is a word in the table words, whose lists
 // of rows are in order, so that any combination of filters is a walk along them from the newest session on.
@@ -16,6 +16,7 @@ CREATE TABLE files (           -- what was taken in
 	day TEXT, kind TEXT,       -- sessions or messages
 	read INTEGER NOT NULL,     -- octets of the file
 	seen INTEGER NOT NULL,     -- octets that it had then; 0 if there is more to read
+	print TEXT NOT NULL,       -- fingerprint of what was read
 	broken INTEGER NOT NULL, newer INTEGER NOT NULL, said TEXT NOT NULL, -- lines that were left out
 	PRIMARY KEY (day, kind)) WITHOUT ROWID;
 
