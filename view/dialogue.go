@@ -1,6 +1,7 @@
 package view
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -18,24 +19,12 @@ type Step struct {
 	Meaning string  // what that means, in plain words, if there is more to say than it says itself
 }
 
-// Steps says which command each reply of a session answers. Replies come in the order of their commands (RFC 2920), so
-// that counting finds it out; where octets were lost, it is not tried.
+// Steps says which command each reply of a session answers, as Answers does, and what those that refuse mean.
 func Steps(s *record.Session) []Step {
-	p := pairing{lmtp: s.Protocol == record.LMTP, waiting: []asked{{command: wire.Connect}}}
-	sure := s.Lost == record.Octets{} && s.Status != record.Unknown && !slices.ContainsFunc(s.Anomalies, func(a record.Anomaly) bool {
-		return a.Kind == wire.TooManyPending || a.Kind == wire.Resync
-	})
 	steps := make([]Step, len(s.Dialogue))
 	for i, e := range s.Dialogue {
 		step := Step{Entry: e, Wait: -1}
-		switch {
-		case e.From == "client":
-			p.ask(&e)
-		case e.Text != nil:
-			from, ok := p.answer(*e.Text)
-			if ok && sure {
-				step.Command, step.Wait = from.command, max(0, e.MS-from.ms)
-			}
+		if e.From != "client" && e.Text != nil {
 			code, enhanced, text := explain.Split(s.Protocol, *e.Text)
 			if step.Refusal = refuses(s.Protocol, code, *e.Text); step.Refusal {
 				step.Meaning = explain.Reply(s.Protocol, code, enhanced, text)
@@ -43,8 +32,45 @@ func Steps(s *record.Session) []Step {
 		}
 		steps[i] = step
 	}
+	for i, a := range Answers(s) {
+		steps[i].Command, steps[i].Wait = a.Command, a.Wait
+	}
 	return steps
 }
+
+// Answer is what a reply answers, and how long that had waited for it, in milliseconds.
+type Answer struct {
+	Command string // CONNECT or DATA-END, or the whole line
+	Wait    float64
+}
+
+// Answers gives what the replies of a session answer, by their places in the dialogue. Replies come in the order of their
+// commands (RFC 2920), so that counting finds it out; where octets were lost, or the beginning or the end was not seen,
+// it is not tried.
+func Answers(s *record.Session) iter.Seq2[int, Answer] {
+	return func(yield func(int, Answer) bool) {
+		if s.Lost != (record.Octets{}) || s.Status == record.Unknown || slices.ContainsFunc(s.Anomalies, miscounts) {
+			return
+		}
+		p := pairing{lmtp: s.Protocol == record.LMTP, waiting: []asked{{command: wire.Connect}}}
+		for i := range s.Dialogue {
+			e := &s.Dialogue[i]
+			switch {
+			case e.Omitted > 0:
+				return
+			case e.From == "client":
+				p.ask(e)
+			case e.Text != nil:
+				a, ok := p.answer(*e.Text)
+				if ok && !yield(i, Answer{a.command, max(0, e.MS-a.ms)}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func miscounts(a record.Anomaly) bool { return a.Kind == wire.TooManyPending || a.Kind == wire.Resync }
 
 func refuses(protocol string, code int, said string) bool {
 	if protocol == record.POP3 {
@@ -96,8 +122,11 @@ func (p *pairing) answer(said string) (asked, bool) {
 	a := &p.waiting[0]
 	if a.command == wire.DataEnd && a.replies < 0 {
 		a.replies = 0
-		if p.lmtp {
+		switch {
+		case p.lmtp:
 			a.replies = max(0, p.accepted-1)
+		case strings.HasPrefix(said, "353"): // PRDR: one for each recipient, and one for all (draft-hall-prdr)
+			a.replies = p.accepted + 1
 		}
 		p.accepted = 0
 	}

@@ -2,9 +2,11 @@ package index
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/mailwire/mailwire/inspect/record"
+	"github.com/mailwire/mailwire/inspect/wire"
 )
 
 func TestShape(t *testing.T) {
@@ -36,6 +38,13 @@ func TestWaits(t *testing.T) {
 	client := func(ms float64, text string) record.Entry { return record.Entry{MS: ms, From: "client", Text: &text} }
 	server := func(ms float64, text string) record.Entry { return record.Entry{MS: ms, From: "server", Text: &text} }
 	body := func(ms float64) record.Entry { n := int64(10); return record.Entry{MS: ms, From: "client", Body: &n} }
+	three := []record.Entry{
+		server(1, "220 mx"), client(2, "MAIL FROM:<a@b.example>"), server(3, "250 ok"), client(4, "RCPT TO:<a@b.example>"), server(5, "250 ok"),
+		client(6, "RCPT TO:<b@b.example>"), server(7, "550 no"), client(8, "RCPT TO:<c@b.example>"), server(9, "250 ok"),
+		client(10, "DATA"), server(11, "354 go"), body(20), server(30, "353 each"), server(40, "250 a"), server(50, "452 c"),
+		server(60, "250 all"), client(70, "QUIT"), server(71, "221 bye"),
+	}
+	envelope := []wait{{"CONNECT", 1}, {"MAIL", 1}, {"RCPT", 1}, {"RCPT", 1}, {"RCPT", 1}, {"DATA", 1}}
 	for name, c := range map[string]struct {
 		dialogue []record.Entry
 		want     []wait
@@ -57,15 +66,38 @@ func TestWaits(t *testing.T) {
 		},
 		"chunks": {
 			[]record.Entry{server(1, "220 mx"), client(2, "BDAT 10 LAST"), body(50), server(60, "250 ok"), server(70, "421 bye")},
-			[]wait{{"CONNECT", 1}, {"BDAT", 10}},
+			[]wait{{"CONNECT", 1}, {"DATA-END", 10}},
 		},
 		"omitted": {
 			[]record.Entry{server(1, "+OK"), client(2, "STAT"), {Omitted: 5}, server(60, "+OK")},
 			[]wait{{"CONNECT", 1}},
 		},
+		"lmtp": {
+			append(slices.Clone(three[:12]), three[13], three[14], three[16], three[17]),
+			append(slices.Clone(envelope), wait{"DATA-END", 20}, wait{"DATA-END", 30}, wait{"QUIT", 1}),
+		},
+		"prdr": {
+			three,
+			append(slices.Clone(envelope), wait{"DATA-END", 10}, wait{"DATA-END", 20}, wait{"DATA-END", 30}, wait{"DATA-END", 40}, wait{"QUIT", 1}),
+		},
 	} {
-		if got := waitsOf(&record.Session{Dialogue: c.dialogue}, nil); !reflect.DeepEqual(got, c.want) {
+		s := record.Session{Protocol: record.SMTP, Status: record.Closed, Dialogue: c.dialogue}
+		if name == "lmtp" {
+			s.Protocol = record.LMTP
+		}
+		if got := waitsOf(&s, nil); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %v, not %v", name, got, c.want)
+		}
+	}
+	for name, s := range map[string]record.Session{
+		"begun before":     {Status: record.Unknown},
+		"octets lost":      {Status: record.Closed, Lost: record.Octets{Server: 1}},
+		"resynchronised":   {Status: record.Closed, Anomalies: []record.Anomaly{{Kind: wire.Resync, Count: 1}}},
+		"commands skipped": {Status: record.Closed, Anomalies: []record.Anomaly{{Kind: wire.TooManyPending, Count: 1}}},
+	} {
+		s.Dialogue = three
+		if got := waitsOf(&s, nil); got != nil {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 	for ms, want := range map[float64]int{0: -10, 0.1: -10, 1: 0, 1.3: 1, 9.99: 9, 10: 10, 1000: 30} {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mailwire/mailwire/inspect/record"
 	"github.com/mailwire/mailwire/inspect/wire"
+	"github.com/mailwire/mailwire/view"
 )
 
 const (
@@ -22,49 +23,12 @@ type wait struct {
 	ms      float64
 }
 
-// waitsOf returns how long each reply of a dialogue took, as far as it was kept: replies answer commands in their order.
+// waitsOf returns how long each reply of a dialogue took, as far as it was kept, and it is known what it answers.
 func waitsOf(s *record.Session, waits []wait) []wait {
-	type asked struct {
-		command string
-		ms      float64
-	}
-	var queue [8]asked
-	open := append(queue[:0], asked{command: wire.Connect})
-	var goOn string // the command that the last reply told to go on
-	for i := range s.Dialogue {
-		e := &s.Dialogue[i]
-		switch {
-		case e.Omitted > 0:
-			return waits
-		case e.From == "client" && e.Body != nil:
-			if n := len(open); n > 0 && open[n-1].command == "BDAT" {
-				open[n-1].ms = e.MS
-			} else {
-				open = append(open, asked{wire.DataEnd, e.MS})
-			}
-		case e.From == "client" && e.Text != nil:
-			command := verb(*e.Text)
-			if goOn != "" {
-				command = goOn
-			}
-			open = append(open, asked{command, e.MS})
-		case e.From == "server" && e.Text != nil && len(open) > 0:
-			goOn = ""
-			if command := open[0].command; goesOn(*e.Text) && command != "DATA" {
-				goOn = command
-			}
-			if ms := e.MS - open[0].ms; ms >= 0 {
-				waits = append(waits, wait{open[0].command, math.Round(10*ms) / 10}) // as exact as the record is
-			}
-			open = slices.Delete(open, 0, 1)
-		}
+	for _, a := range view.Answers(s) {
+		waits = append(waits, wait{verb(a.Command), math.Round(10*a.Wait) / 10}) // as exact as the record is
 	}
 	return waits
-}
-
-// goesOn says that a reply asks for more: 334, or + in POP3.
-func goesOn(reply string) bool {
-	return strings.HasPrefix(reply, "334") || strings.HasPrefix(reply, "+ ") || reply == "+"
 }
 
 // verb returns the command's first word in capitals, or OTHER for one that is not known: clients could say any.
