@@ -16,8 +16,7 @@ type batch struct {
 	*filler
 	docs     []doc
 	reword   []int64 // sessions that were there before one of their messages
-	waits    map[waitKey]int64
-	slowest  map[slowKey][]slow
+	waits    map[waitKey]*waited
 	waitList []wait
 	next     map[nextKey]int64
 	load     load
@@ -29,7 +28,7 @@ type nextKey struct {
 }
 
 func newBatch(f *filler) *batch {
-	return &batch{filler: f, waits: map[waitKey]int64{}, slowest: map[slowKey][]slow{}, next: map[nextKey]int64{}, load: newLoad()}
+	return &batch{filler: f, waits: map[waitKey]*waited{}, next: map[nextKey]int64{}, load: newLoad()}
 }
 
 func (b *batch) exec(ctx context.Context, s statement, args ...any) error {

@@ -38,14 +38,15 @@ var statementText = [statements]string{
 	addWords:     "INSERT INTO words (rowid, said) VALUES (?, ?)",
 	changeWords:  "INSERT OR REPLACE INTO words (rowid, said) VALUES (?, ?)",
 	addWait:      "INSERT INTO waits VALUES (" + marks(7) + ") ON CONFLICT DO UPDATE SET n = n + excluded.n",
-	addSlow:      "INSERT OR IGNORE INTO slowest VALUES (" + marks(5) + ")",
-	cutSlow: `DELETE FROM slowest WHERE day = ? AND server_ip = ? AND command = ? AND (ms, session_row) IN (
-		SELECT ms, session_row FROM slowest WHERE day = ? AND server_ip = ? AND command = ?
-		ORDER BY ms DESC, session_row LIMIT -1 OFFSET ?)`,
+	addSlow:      "INSERT OR IGNORE INTO slowest VALUES (" + marks(7) + ")",
+	cutSlow: `DELETE FROM slowest WHERE ` + ofSlow + ` AND (ms, session_row) IN (
+		SELECT ms, session_row FROM slowest WHERE ` + ofSlow + ` ORDER BY ms DESC, session_row LIMIT -1 OFFSET ?6)`,
 	addLoad:   addLoadText,
 	addClient: addClientText,
 	addSize:   addSizeText,
 }
+
+const ofSlow = "day = ?1 AND hour = ?2 AND server_ip = ?3 AND protocol = ?4 AND command = ?5"
 
 func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
 

@@ -4,7 +4,7 @@ import "github.com/mailwire/mailwire/inspect/record"
 
 // version is that of the tables together with that of the records: a newer program reads lines that an older one had to
 // leave out, so it makes the index anew.
-const version = (1+7)<<8 | record.Version
+const version = (1+8)<<8 | record.Version
 
 // schema has no index on what sessions are filtered by: for each filter there is a word in the table words, whose lists
 // of rows are in order, so that any combination of filters is a walk along them from the newest session on.
@@ -67,8 +67,8 @@ CREATE TABLE waits (           -- how long replies took; server_ip is '' for ser
 	PRIMARY KEY (day, hour, server_ip, protocol, command, bucket)) WITHOUT ROWID;
 
 CREATE TABLE slowest (         -- the longest waits of each
-	day TEXT, server_ip TEXT, command TEXT, ms REAL, session_row INTEGER,
-	PRIMARY KEY (day, server_ip, command, ms, session_row)) WITHOUT ROWID;
+	day TEXT, hour INTEGER, server_ip TEXT, protocol TEXT, command TEXT, ms REAL, session_row INTEGER,
+	PRIMARY KEY (day, hour, server_ip, protocol, command, ms, session_row)) WITHOUT ROWID;
 
 CREATE VIRTUAL TABLE words USING fts5 (
 	said, content='', contentless_delete=1, detail=none, tokenize="unicode61 remove_diacritics 2 categories 'L* N* M* Co'");

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	keepSlowest = 10 // of a day, a server and a command
+	keepSlowest = 10 // of an hour, a server, a protocol and a command
 	maxVerb     = 16
 )
 
@@ -55,16 +55,18 @@ func bucketOf(ms float64) int {
 	return int(math.Floor(10 * math.Log10(max(ms, 0.1))))
 }
 
-// waitKey and slowKey are the keys of the tables waits and slowest.
+// waitKey is what the keys of the tables waits and slowest begin with, waited what a batch adds to both.
 type (
 	waitKey struct {
 		day                       string
 		hour                      int64
 		server, protocol, command string
-		bucket                    int
 	}
-	slowKey struct{ day, server, command string }
-	slow    struct {
+	waited struct {
+		buckets map[int]int64
+		slowest []slow
+	}
+	slow struct {
 		ms  float64
 		row int64
 	}
@@ -90,30 +92,34 @@ func (b *batch) addWaits(row, hour int64, day string, s *record.Session) {
 	}
 	b.waitList = waitsOf(s, b.waitList[:0])
 	for _, w := range b.waitList {
-		b.waits[waitKey{day, hour, server, s.Protocol, w.command, bucketOf(w.ms)}]++
-		key := slowKey{day, server, w.command}
-		b.slowest[key] = longest(b.slowest[key], slow{w.ms, row})
+		key := waitKey{day, hour, server, s.Protocol, w.command}
+		of := b.waits[key]
+		if of == nil {
+			of = &waited{buckets: map[int]int64{}}
+			b.waits[key] = of
+		}
+		of.buckets[bucketOf(w.ms)]++
+		of.slowest = longest(of.slowest, slow{w.ms, row})
 	}
 }
 
 // writeWaits adds what was counted to the tables.
 func (b *batch) writeWaits(ctx context.Context) error {
-	for k, n := range b.waits {
-		if err := b.exec(ctx, addWait, k.day, k.hour, k.server, k.protocol, k.command, k.bucket, n); err != nil {
-			return err
-		}
-	}
-	for k, list := range b.slowest {
-		for _, s := range list {
-			if err := b.exec(ctx, addSlow, k.day, k.server, k.command, s.ms, s.row); err != nil {
+	for k, of := range b.waits {
+		for bucket, n := range of.buckets {
+			if err := b.exec(ctx, addWait, k.day, k.hour, k.server, k.protocol, k.command, bucket, n); err != nil {
 				return err
 			}
 		}
-		if err := b.exec(ctx, cutSlow, k.day, k.server, k.command, k.day, k.server, k.command, keepSlowest); err != nil {
+		for _, s := range of.slowest {
+			if err := b.exec(ctx, addSlow, k.day, k.hour, k.server, k.protocol, k.command, s.ms, s.row); err != nil {
+				return err
+			}
+		}
+		if err := b.exec(ctx, cutSlow, k.day, k.hour, k.server, k.protocol, k.command, keepSlowest); err != nil {
 			return err
 		}
 	}
 	clear(b.waits)
-	clear(b.slowest)
 	return nil
 }

@@ -34,9 +34,9 @@ func waits(q *query) (*Section, error) {
 		percentile("p99", 0.99)+`
 				FROM c GROUP BY server_ip, protocol, command ORDER BY p99 DESC, total DESC LIMIT @top)
 		SELECT server_ip, protocol, command, total, median, p95, p99, ms, COALESCE(id, '')
-		FROM g LEFT JOIN (SELECT w.server_ip, s.protocol, w.command, MAX(w.ms) ms, s.id
-				FROM slowest w JOIN sessions s ON s.row = w.session_row WHERE `+q.where("s")+`
-				GROUP BY w.server_ip, s.protocol, w.command) USING (server_ip, protocol, command)
+		FROM g LEFT JOIN (SELECT w.server_ip, w.protocol, w.command, MAX(w.ms) ms, s.id
+				FROM slowest w JOIN sessions s ON s.row = w.session_row WHERE `+q.hours("w")+q.ends("w")+`
+				GROUP BY w.server_ip, w.protocol, w.command) USING (server_ip, protocol, command)
 		ORDER BY p99 DESC, total DESC`,
 		func(row []any) []any {
 			if row[0] == "" {
@@ -69,14 +69,17 @@ func bucketMiddle(bucket float64, ofTen int) float64 {
 func slowest(q *query) (*Section, error) {
 	s := &Section{
 		Title: "The longest waits",
-		Says:  "Single replies that took longest, with their sessions.",
+		Says:  "Single replies that took longest, with their sessions. Whole hours are looked at.",
 		Columns: []Column{
 			{"wait", Millis}, {"command", Text}, {"server", Text}, {"client", Text}, {"begin", Time}, {"session", Session},
 		},
 	}
+	if q.o.Clients.IsValid() {
+		return nil, nil // those of an hour are of other clients
+	}
 	return q.fill(s, `
 		SELECT w.ms, w.command, s.server_ip, s.client_ip, s.begin, s.id
-		FROM slowest w JOIN sessions s ON s.row = w.session_row WHERE `+q.where("s")+` ORDER BY w.ms DESC LIMIT @top`, nil)
+		FROM slowest w JOIN sessions s ON s.row = w.session_row WHERE `+q.hours("w")+q.ends("w")+` ORDER BY w.ms DESC LIMIT @top`, nil)
 }
 
 func sizes(q *query) (*Section, error) {
