@@ -125,8 +125,8 @@ func (b *batch) addMessage(ctx context.Context, m located[record.Message], sessi
 		return false, err
 	}
 	for n := range m.r.Rcpt {
-		r := &m.r.Rcpt[n]
-		if err := b.exec(ctx, addRecipient, row, n, session, r.To, r.Code, r.Enhanced, r.Text); err != nil {
+		r := result(&m.r.Rcpt[n])
+		if err := b.exec(ctx, addRecipient, row, n, session, m.r.Rcpt[n].To, r.Code, r.Enhanced, r.Text); err != nil {
 			return false, err
 		}
 	}

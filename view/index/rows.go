@@ -141,6 +141,14 @@ func messageRow(at view.Place, m *record.Message, sessionRow int64) []any {
 	}
 }
 
+// result is what the server said last to a recipient: where each gets a reply to the mail (LMTP, PRDR), that one.
+func result(r *record.Rcpt) record.Reply {
+	if r.Delivered != nil {
+		return *r.Delivered
+	}
+	return record.Reply{Code: r.Code, Enhanced: r.Enhanced, Text: r.Text}
+}
+
 // errorRow returns the columns of the nth reply that refuses.
 func errorRow(row int64, n int, day string, s *record.Session) []any {
 	e := &s.Errors[n]

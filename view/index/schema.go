@@ -4,7 +4,7 @@ import "github.com/mailwire/mailwire/inspect/record"
 
 // version is that of the tables together with that of the records: a newer program reads lines that an older one had to
 // leave out, so it makes the index anew.
-const version = (1+8)<<8 | record.Version
+const version = (1+9)<<8 | record.Version
 
 // schema has no index on what sessions are filtered by: for each filter there is a word in the table words, whose lists
 // of rows are in order, so that any combination of filters is a walk along them from the newest session on.
@@ -43,7 +43,8 @@ CREATE INDEX messages_session ON messages (session_row);
 CREATE INDEX messages_waiting ON messages (session) WHERE session_row = 0;
 
 CREATE TABLE recipients (
-	message_row INTEGER, n INTEGER, session_row INTEGER, address TEXT, code INTEGER, enhanced TEXT, text TEXT,
+	message_row INTEGER, n INTEGER, session_row INTEGER, address TEXT,
+	code INTEGER, enhanced TEXT, text TEXT,  -- the reply to RCPT, or to the mail where each recipient gets one
 	PRIMARY KEY (message_row, n)) WITHOUT ROWID;
 
 CREATE TABLE errors (

@@ -207,7 +207,8 @@ func (d *doc) message(m *record.Message) {
 			break
 		}
 		d.address(byRecipient, m.Rcpt[i].To)
-		d.code(m.Rcpt[i].Code, m.Rcpt[i].Enhanced)
+		r := result(&m.Rcpt[i])
+		d.code(r.Code, r.Enhanced)
 	}
 	if m.Via != "" {
 		d.size(m.Octets)

@@ -6,7 +6,8 @@ import (
 )
 
 // findPutOff lists, for each sender and recipient that was put off (4xx, to the recipient or to the mail), how often,
-// when, and when the same pair was accepted after the first and after the last time; as JSON, for off.
+// when, when the same pair was accepted after the first time, and whether it was after the last time, or was refused for
+// good (5xx) then; as JSON, for off.
 func (q *query) findPutOff() error {
 	return q.row(`
 		WITH failed AS MATERIALIZED (
@@ -17,24 +18,28 @@ func (q *query) findPutOff() error {
 				SELECT m.mail_from, r.address, m.begin, m.row FROM messages m CROSS JOIN recipients r ON r.message_row = m.row
 				WHERE m.code BETWEEN 400 AND 499 AND r.code < 400 AND `+q.where("m")+`)
 			GROUP BY mail_from, address),
-		taken AS MATERIALIZED (
-			SELECT r.address, m.mail_from, m.begin FROM recipients r CROSS JOIN messages m ON m.row = r.message_row
-			WHERE r.address IN (SELECT address FROM failed) AND r.code BETWEEN 200 AND 299 AND m.outcome = 'accepted'),
+		settled AS MATERIALIZED (
+			SELECT r.address, m.mail_from, m.begin, r.code < 300 AND m.outcome = 'accepted' taken
+			FROM recipients r CROSS JOIN messages m ON m.row = r.message_row
+			WHERE r.address IN (SELECT address FROM failed)
+				AND (r.code >= 500 OR r.code BETWEEN 200 AND 299 AND (m.outcome = 'accepted' OR m.code >= 500))),
 		off AS (
-			SELECT f.*, MIN(CASE WHEN t.begin > f.first THEN t.begin END) again, MAX(t.begin) > f.last accepted
-			FROM failed f LEFT JOIN taken t ON t.address = f.address AND t.mail_from IS f.mail_from
+			SELECT f.*, MIN(CASE WHEN t.taken AND t.begin > f.first THEN t.begin END) again,
+				MAX(CASE WHEN t.taken THEN t.begin END) > f.last accepted, MAX(CASE WHEN NOT t.taken THEN t.begin END) > f.last refused
+			FROM failed f LEFT JOIN settled t ON t.address = f.address AND t.mail_from IS f.mail_from
 			GROUP BY f.mail_from, f.address)
-		SELECT json_group_array(json_array(mail_from, address, times, first, last, message, again, accepted)) FROM off`, &q.putOff)
+		SELECT json_group_array(json_array(mail_from, address, times, first, last, message, again, accepted, refused)) FROM off`, &q.putOff)
 }
 
 const off = `
 		WITH off AS MATERIALIZED (SELECT value->>0 mail_from, value->>1 address, value->>2 times, value->>3 first, value->>4 last,
-			value->>5 message, value->>6 again, value->>7 accepted FROM json_each(@off))`
+			value->>5 message, value->>6 again, value->>7 accepted, value->>8 refused FROM json_each(@off))`
 
 func lost(q *query) (*Section, error) {
 	s := &Section{
 		Title: "Put off and not accepted since: ask these to send again",
-		Says:  "Senders whose mail a server refused for the time being (4xx), and who have not tried again with success.",
+		Says: "Senders whose mail a server refused for the time being (4xx), and who have not tried again with success. Those " +
+			"that were refused for good (5xx) since are left out.",
 		Columns: []Column{
 			{"client", Text}, {"from", Text}, {"to", Text}, {"tries", Count}, {"last", Time}, {"session", Session}, {"reply", Text},
 		},
@@ -44,7 +49,7 @@ func lost(q *query) (*Section, error) {
 			CASE WHEN r.code >= 400 THEN r.code || rtrim(' ' || r.enhanced) || ' ' || r.text ELSE m.code || rtrim(' ' || m.enhanced) END
 		FROM off CROSS JOIN messages m ON m.row = off.message
 			CROSS JOIN recipients r ON r.message_row = m.row AND r.address = off.address
-		WHERE accepted IS NOT 1 ORDER BY off.last DESC, off.mail_from, off.address LIMIT @top`, nil, sql.Named("off", q.putOff))
+		WHERE accepted IS NOT 1 AND refused IS NOT 1 ORDER BY off.last DESC, off.mail_from, off.address LIMIT @top`, nil, sql.Named("off", q.putOff))
 }
 
 func delayed(q *query) (*Section, error) {
