@@ -150,7 +150,5 @@ func makeReport(c *cli.Context, o reporting.Options) (_ *reporting.Report, err e
 	if err != nil {
 		return nil, err
 	}
-	said, err := x.Problems(c.Context)
-	tell(c, said)
-	return r, err
+	return r, tellProblems(c, x)
 }

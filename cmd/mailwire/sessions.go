@@ -88,9 +88,17 @@ func runSessions(c *cli.Context) (err error) {
 			tell(c, "there is no such session")
 		}
 	}
-	said, perr := x.Problems(context.WithoutCancel(c.Context))
-	tell(c, said)
-	return errors.Join(err, perr)
+	return errors.Join(err, tellProblems(c, x))
+}
+
+// tellProblems says what of the records is not in the index.
+func tellProblems(c *cli.Context, x *index.Index) error {
+	ctx := context.WithoutCancel(c.Context)
+	return mended(ctx, x, func() error {
+		said, err := x.Problems(ctx)
+		tell(c, said)
+		return err
+	})
 }
 
 // listSessions shows what is wanted as it is found.

@@ -73,6 +73,7 @@ func (b *batch) write(ctx context.Context, day string, sessions []located[record
 				continue
 			}
 		}
+		d.tags = nil // no more will come
 		b.docs = append(b.docs, d)
 	}
 	for _, m := range messages {
@@ -232,22 +233,16 @@ func (b *batch) freeRow(ctx context.Context, table string, row int64) (int64, er
 func (b *batch) writeWords(ctx context.Context) error {
 	slices.Sort(b.reword)
 	for _, row := range slices.Compact(b.reword) {
-		d, err := b.docOf(ctx, row)
-		if err != nil {
-			return err
-		}
-		i := slices.IndexFunc(b.docs, func(d doc) bool { return d.row == row })
-		if i >= 0 {
-			b.docs[i] = d
-		} else {
-			d.again = true
-			b.docs = append(b.docs, d)
-		}
+		b.docs = append(b.docs, doc{row: row, again: true})
 	}
-	slices.SortFunc(b.docs, func(a, b doc) int { return cmp.Compare(a.row, b.row) })
+	slices.SortStableFunc(b.docs, func(a, b doc) int { return cmp.Compare(a.row, b.row) })
 	for _, d := range b.docs {
 		s := addWords
-		if d.again {
+		if d.again { // only now, so that one at a time is in memory: there may be many mails that are no longer
+			var err error
+			if d, err = b.docOf(ctx, d.row); err != nil {
+				return err
+			}
 			s = changeWords // which takes longer
 		}
 		if err := b.exec(ctx, s, d.row, string(d.text)); err != nil {

@@ -68,19 +68,36 @@ func (x *Index) News(ctx context.Context, q Query, c Cursor) iter.Seq2[Row, erro
 	}
 }
 
-// Problems says what of the records is not in the index, in a sentence, or nothing.
+// Problems says what of the records is not in the index, in a sentence or two, or nothing.
 func (x *Index) Problems(ctx context.Context) (string, error) {
+	lines, err := x.leftOut(ctx)
+	if err != nil {
+		return "", x.Explain(err)
+	}
+	var many int
+	if err := x.DB().QueryRowContext(ctx, "SELECT count(*) FROM words WHERE words MATCH ?", term(tooMany, "")).Scan(&many); err != nil {
+		return "", x.Explain(err)
+	}
+	if many == 0 {
+		return lines, nil
+	}
+	words := fmt.Sprintf("filters may miss %d of the sessions, as no more than %d addresses, ids and words of a subject are kept of each", many, maxTags)
+	return strings.TrimPrefix(lines+"; "+words, "; "), nil
+}
+
+// leftOut says which lines are not.
+func (x *Index) leftOut(ctx context.Context) (string, error) {
 	var broken, newer int
 	db := x.DB()
 	if err := db.QueryRowContext(ctx, "SELECT coalesce(sum(broken), 0), coalesce(sum(newer), 0) FROM files").Scan(&broken, &newer); err != nil {
-		return "", x.Explain(err)
+		return "", err
 	}
 	if broken+newer == 0 {
 		return "", nil
 	}
 	said, err := texts(db.QueryContext(ctx, "SELECT said FROM files WHERE said <> '' ORDER BY day, kind LIMIT 3"))
 	if err != nil {
-		return "", x.Explain(err)
+		return "", err
 	}
 	if broken+newer == 1 && len(said) == 1 {
 		return said[0], nil

@@ -28,7 +28,7 @@ type Query struct {
 	AuthFailed                  bool      // a login that failed
 	MinSize                     int64     // octets of a mail
 	Since, Until                time.Time // of the begin; Until is not included
-	Text                        string    // words of addresses, subjects, replies, file names; word* is any that begins so
+	Text                        string    // words of addresses, subjects, replies, file names, the first 64 KiB of a session; word* is any that begins so
 	Limit                       int       // 0: all
 	Before                      int64     // sessions in front of this Row.Row only, for the next page
 }

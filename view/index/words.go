@@ -20,7 +20,9 @@ const mark = '\ue000'
 const (
 	maxWords   = 4000     // octets of one text that are looked at
 	maxWord    = 64       // octets of one of its words
-	maxDoc     = 64 << 10 // octets of all words of a session
+	maxSaid    = 64 << 10 // octets of all such words of a session
+	smallDoc   = 4 << 10  // octets of all words, up to which it costs less to add one again than to know of it
+	maxTags    = 1 << 18  // filter words of a session: 100 mails to 1,000 people each, or 20,000 that were fetched
 	sizeSteps  = 32       // to the next power of two
 	maxDomains = 8        // of an address: its own, and those above it
 )
@@ -43,22 +45,43 @@ const (
 	bySizeStep  = 'q' // and the step after it
 	byMessageID = 'm'
 	byQueueID   = 'i'
+	tooMany     = 'z' // there are more than maxTags, which Problems speaks of
 )
 
 // doc gathers the words of one session.
 type doc struct {
 	row   int64
 	text  []byte
-	again bool // the index may have words of that row
+	tags  map[string]struct{} // that a large text has
+	said  int                 // octets of the text that are free text
+	again bool                // the index may have words of that row
 
 	direction string // the session's
 }
 
-func (d *doc) full() bool { return len(d.text) > maxDoc }
-
 // tag adds a word that stands for a filter. The value is plain ASCII of ours.
 func (d *doc) tag(kind rune, value string) {
-	d.text = appendTag(append(d.text, ' '), kind, value)
+	var b [tagRoom]byte
+	d.add(appendTag(b[:0], kind, value))
+}
+
+const tagRoom = 8 + maxWord
+
+// add adds a filter word once, whatever else there is: a filter that misses a session gives a wrong answer.
+func (d *doc) add(word []byte) {
+	if len(d.text) > smallDoc {
+		if _, has := d.tags[string(word)]; has || len(d.tags) > maxTags {
+			return
+		}
+		if len(d.tags) == maxTags {
+			word = appendTag(word[:0], tooMany, "")
+		}
+		if d.tags == nil {
+			d.tags = map[string]struct{}{}
+		}
+		d.tags[string(word)] = struct{}{}
+	}
+	d.text = append(append(d.text, ' '), word...)
 }
 
 func appendTag(dst []byte, kind rune, value string) []byte {
@@ -73,14 +96,16 @@ func hash(s string) string {
 
 var hashEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
-// say adds the words of foreign text.
+// say adds the words of foreign text, as long as there is room.
 func (d *doc) say(text string) {
-	if d.full() {
+	if d.said > maxSaid {
 		return
 	}
+	before := len(d.text)
 	for w := range splitWords(text) {
 		d.text = append(append(d.text, ' '), w...)
 	}
+	d.said += len(d.text) - before
 }
 
 // splitWords gives the words of a text, as the tokenizer would find them, without marks.
@@ -126,9 +151,6 @@ func isWord(r rune) bool {
 
 // address adds what an address is found by: itself, the part before the @, its domain and those above it.
 func (d *doc) address(kind rune, address string) {
-	if d.full() {
-		return
-	}
 	d.tag(kind, hash(address))
 	local, domain, ok := cutAddress(address)
 	if !ok {
@@ -167,7 +189,7 @@ func (d *doc) session(s *record.Session) {
 	for i := range s.Auth {
 		a := &s.Auth[i]
 		failed = failed || a.Outcome == record.Failure
-		if a.User != "" && !d.full() {
+		if a.User != "" {
 			d.tag(byUser, hash(a.User))
 			d.say(a.User)
 		}
@@ -179,9 +201,6 @@ func (d *doc) session(s *record.Session) {
 		d.tag(byError, "")
 	}
 	for i := range s.Errors {
-		if d.full() {
-			break
-		}
 		e := &s.Errors[i]
 		if e.Code == 0 {
 			d.tag(byCode, "err")
@@ -203,9 +222,6 @@ func (d *doc) message(m *record.Message) {
 		d.address(bySender, *m.From)
 	}
 	for i := range m.Rcpt {
-		if d.full() {
-			break
-		}
 		d.address(byRecipient, m.Rcpt[i].To)
 		r := result(&m.Rcpt[i])
 		d.code(r.Code, r.Enhanced)
@@ -244,14 +260,9 @@ func (d *doc) header(m *record.Message, h *record.Header) {
 		addresses []string
 	}{{bySender, h.From}, {byRecipient, h.To}, {byRecipient, h.Cc}} {
 		for _, a := range list.addresses {
-			if d.full() {
-				return
+			if !envelope {
+				d.address(list.kind, bare(a))
 			}
-			if envelope {
-				d.say(a)
-				continue
-			}
-			d.address(list.kind, bare(a))
 			d.say(a)
 		}
 	}
@@ -286,7 +297,8 @@ func (d *doc) ip(kind rune, ip string) {
 	}
 	a = a.Unmap().WithZone("")
 	for _, n := range netSizes(kind, a) {
-		d.text = appendNet(append(d.text, ' '), kind, a, n)
+		var b [tagRoom]byte
+		d.add(appendNet(b[:0], kind, a, n))
 	}
 }
 
