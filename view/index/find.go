@@ -12,12 +12,12 @@ import (
 	"github.com/mailwire/mailwire/view"
 )
 
-// maxFound is how many that an id may mean are returned.
+// maxFound is how many that an id may mean are returned, of each kind.
 const maxFound = 20
 
-// Find returns what an id may mean: the beginning of a session's id, a message's id (SESSION.N, where the session's may
-// be cut short too), a Message-ID or a queue id. It finds what Find of the data finds, but no more than 20.
-func (x *Index) Find(ctx context.Context, id string) ([]view.Found, error) {
+// Find returns all that an id may mean: the beginning of a session's id, a message's id (SESSION.N, where the session's
+// may be cut short too), a Message-ID or a queue id. It finds what Find of the data finds, but no more than 20 of a kind.
+func (x *Index) Find(ctx context.Context, id string) (all []view.Found, err error) {
 	if id == "" {
 		return nil, nil
 	}
@@ -26,11 +26,9 @@ func (x *Index) Find(ctx context.Context, id string) ([]view.Found, error) {
 		if err != nil {
 			return nil, x.Explain(err)
 		}
-		if len(found) > 0 {
-			return found, nil
-		}
+		all = append(all, found[:min(len(found), maxFound)]...)
 	}
-	return nil, nil
+	return all, nil
 }
 
 func (x *Index) bySession(ctx context.Context, id string) ([]view.Found, error) {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/mailwire/mailwire/inspect/record"
-	"github.com/mailwire/mailwire/view"
 )
 
 // recorded returns all sessions of a data directory with their messages, the newest first.
@@ -298,54 +297,6 @@ func TestNews(t *testing.T) {
 	}
 	if got := news(other, Query{Errors: true}); !slices.Equal(got, []string{"session3"}) {
 		t.Error(got)
-	}
-}
-
-// TestFind: each id leads to its record.
-func TestFind(t *testing.T) {
-	dir := captured(t)
-	x, _ := open(t, dir)
-	catchUp(t, x)
-	found := 0
-	for _, r := range recorded(t, dir) {
-		f, err := x.Find(t.Context(), r.s.ID[:10])
-		if err != nil || len(f) != 1 || f[0].ID != r.s.ID {
-			t.Errorf("%s: %+v, %v", r.s.ID, f, err)
-			continue
-		}
-		if s, err := x.data.Session(f[0].Place); err != nil || s.ID != r.s.ID {
-			t.Errorf("%s: %+v, %v", r.s.ID, s, err)
-		}
-		for _, m := range r.ms {
-			names := []string{m.ID, m.QueueID}
-			if m.Header != nil {
-				names = append(names, m.Header.MessageID, strings.Trim(m.Header.MessageID, "<>"))
-			}
-			for _, name := range names {
-				if name == "" {
-					continue
-				}
-				found++
-				f, err := x.Find(t.Context(), name)
-				if err != nil || len(f) < maxFound && !slices.ContainsFunc(f, func(f view.Found) bool { return f.ID == m.ID && f.Message }) {
-					t.Errorf("%s: %+v, %v", name, f, err)
-					continue
-				}
-				for _, one := range f {
-					if again, err := x.data.Message(one.Place); err != nil || again.ID != one.ID {
-						t.Errorf("%s: %+v, %v", name, again, err)
-					}
-				}
-			}
-		}
-	}
-	if found < 100 {
-		t.Errorf("only %d ids", found)
-	}
-	for _, id := range []string{"", "nothing", "nothing.1", "' OR 1=1 --", "a.b", "."} {
-		if f, err := x.Find(t.Context(), id); err != nil || len(f) > 0 {
-			t.Errorf("%q: %+v, %v", id, f, err)
-		}
 	}
 }
 
