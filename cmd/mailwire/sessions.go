@@ -149,7 +149,9 @@ func followSessions(c *cli.Context, x *index.Index, q index.Query, out *sessions
 		if err != nil {
 			return err
 		}
-		newest = append(newest, r)
+		if cursor.Has(r) {
+			newest = append(newest, r)
+		}
 	}
 	slices.Reverse(newest)
 	for _, r := range newest {

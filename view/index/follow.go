@@ -11,6 +11,9 @@ import (
 // Cursor is how far the sessions of each day were seen.
 type Cursor map[string]int64
 
+// Has says that a session was taken in before: any other is one of the News, though it may be found already.
+func (c Cursor) Has(r Row) bool { return r.At.Offset < c[r.At.Day] }
+
 // Cursor returns where the index ends now.
 func (x *Index) Cursor(ctx context.Context) (Cursor, error) {
 	c := Cursor{}

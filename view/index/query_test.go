@@ -295,6 +295,11 @@ func TestNews(t *testing.T) {
 	if got := news(c, Query{}); got != nil {
 		t.Error(got)
 	}
+	for r, err := range x.Sessions(t.Context(), Query{}) {
+		if err != nil || other.Has(r) != (r.ID == "session1") || !c.Has(r) {
+			t.Errorf("%s is behind the first cursor: %v, and behind the last one: %v; %v", r.ID, !other.Has(r), !c.Has(r), err)
+		}
+	}
 	if got := news(other, Query{Errors: true}); !slices.Equal(got, []string{"session3"}) {
 		t.Error(got)
 	}
