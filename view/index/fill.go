@@ -142,11 +142,11 @@ func (f *filler) transaction(ctx context.Context, do func() error) error {
 // grown says whether the day's files have more than was taken in. What came from another file by that name it forgets.
 func (f *filler) grown(ctx context.Context, day string) (more bool, err error) {
 	for _, kind := range []string{sessionsFile, messagesFile} {
-		has, err := f.octets(kind, day)
+		was, err := f.file(ctx, kind, day) // first: what others take in meanwhile is no shorter file
 		if err != nil {
 			return false, err
 		}
-		was, err := f.file(ctx, kind, day)
+		has, err := f.octets(kind, day)
 		if err != nil {
 			return false, err
 		}
