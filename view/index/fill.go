@@ -8,6 +8,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/mailwire/mailwire/inspect/record"
 	"github.com/mailwire/mailwire/view"
@@ -146,12 +147,12 @@ func (f *filler) grown(ctx context.Context, day string) (more bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		has, err := f.octets(kind, day)
+		has, changed, err := f.stat(kind, day)
 		if err != nil {
 			return false, err
 		}
 		switch {
-		case has < was.read || !f.same(nameOf(kind, day), &was, has):
+		case has < was.read || !f.same(nameOf(kind, day), &was, has, changed):
 			if err := f.forget(ctx, kind, day); err != nil {
 				return false, err
 			}
@@ -163,31 +164,30 @@ func (f *filler) grown(ctx context.Context, day string) (more bool, err error) {
 	return more, nil
 }
 
-// same says that a file begins with what was taken in. It looks at one that has another length than it had then, and at
-// each once.
-func (f *filler) same(name string, was *file, has int64) bool {
-	if was.read == 0 || has == was.seen && f.looked[name] {
+// same says that a file begins with what was taken in. It looks at each once, and at one that was written to since.
+func (f *filler) same(name string, was *file, has int64, changed time.Time) bool {
+	if was.read == 0 || has == was.seen && f.looked[name].Equal(changed) {
 		return true
 	}
-	f.looked[name] = true
+	f.looked[name] = changed
 	print, err := f.data.Fingerprint(name, was.read)
 	return err != nil || print == was.print // who reads it on hears of the error
 }
 
 func nameOf(kind, day string) string { return "logs/" + kind + "-" + day + ".jsonl" }
 
-// octets returns the length of a file; one that is not there has none.
-func (f *filler) octets(kind, day string) (int64, error) {
+// stat returns the length of a file, and when it was written to; one that is not there has none.
+func (f *filler) stat(kind, day string) (octets int64, changed time.Time, err error) {
 	info, err := os.Lstat(filepath.Join(f.data.Dir(), nameOf(kind, day)))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return 0, nil
+		return 0, changed, nil
 	case err != nil:
-		return 0, err
+		return 0, changed, err
 	case !info.Mode().IsRegular():
-		return 0, nil
+		return 0, changed, nil
 	}
-	return info.Size(), nil
+	return info.Size(), info.ModTime(), nil
 }
 
 // file is a row of files. Seen is how long the file was when it was read.
@@ -221,7 +221,7 @@ func (f *filler) look(ctx context.Context, kind, day string) (*reading, error) {
 	if err != nil {
 		return nil, err
 	}
-	octets, err := f.octets(kind, day)
+	octets, _, err := f.stat(kind, day)
 	return &reading{kind, day, was, octets, view.Problems{Next: was.read}}, err
 }
 

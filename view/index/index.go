@@ -47,9 +47,9 @@ type Index struct {
 	warn     func(string)
 	progress func(int)
 
-	filling sync.Mutex      // one goroutine fills
-	said    map[string]bool // what it warned of
-	looked  map[string]bool // at the fingerprints of these files
+	filling sync.Mutex           // one goroutine fills
+	said    map[string]bool      // what it warned of
+	looked  map[string]time.Time // at the fingerprints of files that were written to last then
 	mu      sync.Mutex
 	damage  error // that was found by reading
 	db      *sql.DB
@@ -59,7 +59,7 @@ type Index struct {
 // Open opens the index of a data directory, and makes it if there is none. A damaged one, or one of another version, is
 // made anew; it is then empty until CatchUp.
 func Open(ctx context.Context, d *view.Data, o Options) (*Index, error) {
-	x := &Index{data: d, dir: o.Dir, warn: o.Warn, progress: o.Progress, said: map[string]bool{}, looked: map[string]bool{}}
+	x := &Index{data: d, dir: o.Dir, warn: o.Warn, progress: o.Progress, said: map[string]bool{}, looked: map[string]time.Time{}}
 	if x.dir == "" {
 		x.dir = filepath.Join(d.Dir(), folder)
 	}

@@ -26,7 +26,8 @@ func TestReplaced(t *testing.T) {
 	}{
 		"longer":             {40, 25, []string{"sessions", "messages"}, false},
 		"longer by one":      {11, 20, []string{"sessions", "messages"}, false},
-		"as long":            {40, 20, []string{"sessions", "messages"}, true},
+		"as long":            {40, 20, []string{"sessions", "messages"}, false},
+		"as long, later":     {40, 20, []string{"sessions", "messages"}, true},
 		"sessions only":      {11, 30, []string{"sessions"}, false},
 		"messages only":      {11, 30, []string{"messages"}, false},
 		"shorter":            {40, 3, []string{"sessions", "messages"}, false},
