@@ -20,7 +20,7 @@ func sessionsCommand() *cli.Command {
 		Usage:     "list sessions that were recorded, the newest first",
 		ArgsUsage: "[WORDS]",
 		Description: `Lists the sessions for which all that is asked for holds. WORDS are looked for in mail addresses, names of users and hosts, subjects,
-replies and names of attachments; wor* is any word that begins so.
+replies and names of attachments, in the first 64 KiB of these in a session; wor* is any word that begins so.
 
    mailwire sessions --errors --since today
    mailwire sessions --client 203.0.113.0/24 --auth-failed
