@@ -36,7 +36,7 @@ var allowed = map[string][]string{
 	"view":            {"archive", "inspect/message", "inspect/record", "inspect/segment", "inspect/wire"},
 	"view/explain":    {},
 	"view/replay":     {"inspect/record", "inspect/wire", "view", "view/explain"},
-	"view/index":      {"inspect/record", "inspect/wire", "view"},
+	"view/index":      {"inspect/record", "inspect/wire", "view", "view/explain"},
 	"view/report":     {"inspect/record", "view/explain", "view/index"},
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/mailwire/mailwire/inspect/record"
 	"github.com/mailwire/mailwire/view"
+	"github.com/mailwire/mailwire/view/explain"
 )
 
 // The statements that fill the index.
@@ -168,6 +169,19 @@ func loginRow(row int64, n int, day string, s *record.Session) []any {
 	a := &s.Auth[n]
 	return []any{
 		row, n, a.Time.UnixMicro(), day, s.Protocol, s.Client.IP, netOf(s.Client.IP), s.Server.IP, a.Mechanism, a.User,
-		a.Outcome, a.Code, a.TLS,
+		outcomeOf(s.Protocol, a), a.Code, a.TLS,
 	}
+}
+
+// outcomeOf says how a login ended for who looks for guessed passwords: a failure that says nothing about the password, as
+// one of a server in trouble or of a login that was given up, is "other".
+func outcomeOf(protocol string, a *record.Login) string {
+	if a.Outcome != record.Failure || a.Code == 535 {
+		return a.Outcome
+	}
+	switch kind := explain.Of(protocol, a.Code, a.Enhanced, a.Text); {
+	case kind != explain.None && kind != explain.WrongPassword, a.Code/100 == 4:
+		return "other"
+	}
+	return a.Outcome
 }

@@ -4,7 +4,7 @@ import "github.com/mailwire/mailwire/inspect/record"
 
 // version is that of the tables together with that of the records: a newer program reads lines that an older one had to
 // leave out, so it makes the index anew.
-const version = (1+10)<<8 | record.Version
+const version = (1+11)<<8 | record.Version
 
 // schema has no index on what sessions are filtered by: for each filter there is a word in the table words, whose lists
 // of rows are in order, so that any combination of filters is a walk along them from the newest session on.
@@ -54,7 +54,9 @@ CREATE TABLE errors (
 
 CREATE TABLE logins (
 	session_row INTEGER, n INTEGER, begin INTEGER, day TEXT, protocol TEXT, client_ip TEXT, client_net TEXT,
-	server_ip TEXT, mechanism TEXT, user TEXT, outcome TEXT, code INTEGER, tls INTEGER,
+	server_ip TEXT, mechanism TEXT, user TEXT,
+	outcome TEXT, -- success, failure (a wrong user or password), other or unknown
+	code INTEGER, tls INTEGER,
 	PRIMARY KEY (session_row, n)) WITHOUT ROWID;
 
 CREATE TABLE anomalies (

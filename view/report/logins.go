@@ -18,7 +18,7 @@ func (q *query) failures(column, count, condition string) string {
 func attackers(q *query) (*Section, error) {
 	s := &Section{
 		Title: "Failed logins by address",
-		Says:  "Who could not log in, how often, and with how many different users.",
+		Says:  "Who gave a wrong user or password, how often, and for how many different users.",
 		Columns: []Column{
 			{"client", Text},
 			{"failures", Count},
@@ -67,7 +67,7 @@ func attackingNetworks(q *query) (*Section, error) {
 func attackedUsers(q *query) (*Section, error) {
 	s := &Section{
 		Title: "Failed logins by user",
-		Says:  "Whose login failed, how often, and from how many addresses.",
+		Says:  "Whose password was wrong, how often, and from how many addresses.",
 		Columns: []Column{
 			{"user", Text},
 			{"failures", Count},
