@@ -63,19 +63,17 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 	switch m := e.Mechanism; {
 	case e.broken:
 		return data
-	case m == "PLAIN": // RFC 4616: authzid NUL authcid NUL password
+	case m == "LOGIN" && (e.responses > 1 || e.password): // draft-murchison-sasl-login: the user, then the password
+		secret = data
+	case m == "PLAIN", isText(m) && bytes.IndexByte(data, 0) >= 0: // RFC 4616: authzid NUL authcid NUL password
 		// Without an authcid the response is malformed, and nobody knows which field the client meant for its password.
 		secret = data
 		if f := bytes.SplitN(data, []byte{0}, 3); len(f) == 3 && len(f[1]) > 0 {
 			e.setUser(f[1])
 			secret = f[2]
 		}
-	case m == "LOGIN": // draft-murchison-sasl-login: the user, then the password
-		if e.responses == 1 && !e.password {
-			e.setUser(data)
-			return nil
-		}
-		secret = data
+	case m == "LOGIN":
+		e.setUser(data)
 	case m == "CRAM-MD5": // RFC 2195: user SP digest
 		i := bytes.LastIndexByte(data, ' ')
 		e.setUser(data[:max(i, 0)])
@@ -104,6 +102,15 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 		e.Secret = string(secret)
 	}
 	return secret
+}
+
+// isText says whether the responses of a mechanism hold no NUL. One that does is PLAIN's, whatever the client calls it.
+func isText(mechanism string) bool {
+	switch mechanism {
+	case "LOGIN", "CRAM-MD5", "DIGEST-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL", "ANONYMOUS":
+		return true
+	}
+	return strings.HasPrefix(mechanism, "SCRAM-")
 }
 
 func (e *Exchange) setUser(name []byte) {
