@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"strings"
 	"unicode/utf16"
+
+	"github.com/mailwire/mailwire/inspect/wire"
 )
 
 // maxUser bounds the octets of a user name.
@@ -86,10 +88,10 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 		}
 	case m == "XOAUTH2": // user=name ^A auth=Bearer token ^A ^A
 		e.setUser(field(data, "user=", 1))
-		secret = token(data)
+		return e.bearer(data)
 	case m == "OAUTHBEARER": // RFC 7628: n,a=name, ^A ... ^A auth=Bearer token ^A ^A
 		e.setUser(unescapeSCRAM(field(data, "a=", ',')))
-		secret = token(data)
+		return e.bearer(data)
 	case m == "NTLM":
 		e.setUser(ntlmUser(data))
 	case m == "EXTERNAL": // RFC 4422 appendix A
@@ -143,12 +145,19 @@ func field(data []byte, key string, end byte) []byte {
 	}
 }
 
-// token returns the bearer token of a response, and all of a response that has none.
-func token(data []byte) []byte {
-	if t := field(data, "auth=", 1); len(t) > 0 {
-		return t
+// bearer takes the credentials of a response, all of it where it has none, and returns the token behind the word for their
+// scheme (RFC 6750 section 2.1): a server may show the token alone.
+func (e *Exchange) bearer(data []byte) (token []byte) {
+	credentials := field(data, "auth=", 1)
+	if len(credentials) == 0 {
+		e.Secret = string(data)
+		return data
 	}
-	return data
+	e.Secret = string(credentials)
+	if _, token = wire.CutWord(credentials); len(token) == 0 {
+		return credentials
+	}
+	return token
 }
 
 func quotedField(data []byte, key string) []byte {
