@@ -71,7 +71,7 @@ func (p *Parser) commandLine(l wire.Line) {
 		}
 	case "":
 		ev.Verb = wire.UnknownVerb(word)
-		if ev.Line = p.scrub.Unknown(l.Data, p.mask); len(ev.Line) != len(l.Data) {
+		if ev.Line = p.scrub.Unknown(l.Data, p.mask); !bytes.Equal(ev.Line, l.Data) {
 			ev.Verb, ev.Arg = sasl.Mask, nil
 		}
 	}

@@ -3,6 +3,7 @@ package sasl
 import (
 	"bytes"
 	"encoding/base64"
+	"slices"
 	"unicode"
 
 	"github.com/mailwire/mailwire/inspect/wire"
@@ -55,16 +56,16 @@ func (s *Scrubber) AddEncoded(secret []byte) {
 // suspect, as the line behind an AUTH that the server refused, or looks like a response of an exchange whose beginning
 // was lost.
 //
-// A line that begins like a login of this or another protocol (PASS, LOGIN, AUTH=PLAIN) shows its first word only.
+// A line that begins like a login of this or another protocol (PASS, a1 LOGIN, AUTH=PLAIN) shows these words only.
 func (s *Scrubber) Unknown(line []byte, suspect bool) []byte {
-	word, rest := wire.CutWord(line)
+	shown, hidden := cutLogin(line)
 	switch {
-	case !suspect && loginLike(word) && len(rest) > 0:
-		for secret := range bytes.FieldsSeq(rest) {
-			s.Add(bytes.TrimRight(secret, "="))
+	case !suspect && len(hidden) > 0:
+		for secret := range bytes.FieldsSeq(hidden) {
+			s.Add(bytes.Trim(secret, `="`))
 			s.Add(decode(secret))
 		}
-		return append(append(bytes.Clone(word), ' '), Mask...)
+		return slices.Concat(shown, []byte(" "+Mask))
 	case !suspect && !mayBeResponse(line):
 		return s.Scrub(line)
 	}
@@ -112,7 +113,21 @@ func lower(c byte) byte {
 	return c
 }
 
-// loginLike says whether the first word of a line is, or nearly is, one that a password follows.
+// cutLogin splits a line that begins like a login into those words and what follows them. IMAP has a tag before the
+// command (RFC 9051 section 2.2.1).
+func cutLogin(line []byte) (login, rest []byte) {
+	word, rest := wire.CutWord(line)
+	if loginLike(word) {
+		return word, rest
+	}
+	second, rest := wire.CutWord(rest)
+	if loginLike(second) {
+		return slices.Concat(word, []byte(" "), second), rest
+	}
+	return nil, nil
+}
+
+// loginLike says whether a word is, or nearly is, one that a password follows.
 func loginLike(word []byte) bool {
 	word = bytes.ToUpper(bytes.TrimLeftFunc(word, unicode.IsControl))
 	for _, prefix := range [...]string{"PAS", "AUT", "AUH", "APOP", "LOGIN", "USER"} {

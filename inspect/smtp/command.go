@@ -52,7 +52,7 @@ func (p *Parser) commandLine(l wire.Line) {
 	case verb == "":
 		p.command.Verb = wire.UnknownVerb(word)
 		p.command.Line = p.scrub.Unknown(l.Data, p.mask)
-		if len(p.command.Line) != len(l.Data) {
+		if !bytes.Equal(p.command.Line, l.Data) {
 			p.command.Verb, p.command.Arg = sasl.Mask, nil
 		}
 	default:
