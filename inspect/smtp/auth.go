@@ -2,6 +2,7 @@ package smtp
 
 import (
 	"bytes"
+	"slices"
 
 	"github.com/mailwire/mailwire/inspect/sasl"
 	"github.com/mailwire/mailwire/inspect/wire"
@@ -9,7 +10,7 @@ import (
 
 // beginAuth begins a login attempt (RFC 4954 section 4): AUTH mechanism [initial-response]. The event shows the
 // mechanism only.
-func (p *Parser) beginAuth(arg []byte) {
+func (p *Parser) beginAuth(word, arg []byte) {
 	p.endLogin(wire.OutcomeUnknown, nil)
 	mechanism, initial := wire.CutWord(arg)
 	if !sasl.Valid(mechanism) {
@@ -19,17 +20,16 @@ func (p *Parser) beginAuth(arg []byte) {
 	if len(initial) == 0 {
 		return
 	}
-	for word := range bytes.FieldsSeq(initial) {
-		if string(word) != "=" {
-			p.secret(word)
+	for response := range bytes.FieldsSeq(initial) {
+		if string(response) != "=" {
+			p.secret(response)
 		}
 	}
-	if len(mechanism) == 0 {
-		p.command.Arg, p.command.Line = []byte(sasl.Mask), []byte("AUTH "+sasl.Mask)
-		return
+	p.command.Arg = []byte(sasl.Mask)
+	if len(mechanism) > 0 {
+		p.command.Arg = slices.Concat(mechanism, []byte(" "+sasl.Mask))
 	}
-	p.command.Arg = append(append(bytes.Clone(mechanism), ' '), sasl.Mask...)
-	p.command.Line = append([]byte("AUTH "), p.command.Arg...)
+	p.command.Line = slices.Concat(word, []byte(" "), p.command.Arg)
 }
 
 // response is a line that the client sends after a challenge.

@@ -48,7 +48,7 @@ func (p *Parser) commandLine(l wire.Line) {
 	p.command = wire.Command{Time: p.now, N: p.commands, Verb: verb, Arg: arg, Line: l.Data, Cut: l.Cut, Held: p.late > 0}
 	switch {
 	case verb == "AUTH":
-		p.beginAuth(arg)
+		p.beginAuth(word, arg)
 	case verb == "":
 		p.command.Verb = wire.UnknownVerb(word)
 		p.command.Line = p.scrub.Unknown(l.Data, p.mask)
@@ -125,7 +125,7 @@ func verbOf(word []byte) string {
 		return "NOOP"
 	case "BDAT":
 		return "BDAT"
-	case "AUTH":
+	case "AUTH", "X-EXPS": // Exchange's own name for it
 		return "AUTH"
 	case "STARTTLS":
 		return "STARTTLS"
@@ -157,8 +157,6 @@ func verbOf(word []byte) string {
 		return "XFORWARD"
 	case "XEXCH50":
 		return "XEXCH50"
-	case "X-EXPS":
-		return "X-EXPS"
 	}
 	return ""
 }
