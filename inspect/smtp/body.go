@@ -11,6 +11,8 @@ import (
 type mail struct {
 	open    bool // begun, and not ended
 	n       int  // the number of DATA, or of the first BDAT
+	agreed  bool // the server has asked for it
+	refused bool // and refused it in its midst: it says no more about it
 	dots    wire.DotReader
 	left    int64 // octets still to come of a chunk
 	last    bool  // the chunk is the last one
@@ -80,7 +82,9 @@ func (p *Parser) endOfData() {
 	p.settleTurn() // the mail was the client's turn, which followed the reply to DATA
 	p.mode = inLines
 	p.endMail(true)
-	p.awaitEnd([]byte("."))
+	if !p.mail.refused {
+		p.awaitEnd([]byte("."))
+	}
 }
 
 // beginChunk begins the octets of BDAT size [LAST] (RFC 3030 section 2). They follow whatever the server will reply,

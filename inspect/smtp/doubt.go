@@ -26,7 +26,8 @@ type doubt struct {
 	commands int // whole lines behind that end
 
 	server  wire.LineReader
-	replies int // whole replies since, but for 421
+	replies int  // whole replies since, but for 421
+	refused bool // the first one is a refusal
 }
 
 // beginDoubt stops at an ambiguous end of data.
@@ -69,8 +70,11 @@ func (p *Parser) doubtChunk(c wire.Chunk) {
 // expected returns how many replies the server owes if the ambiguous end is text.
 func (d *doubt) expected(p *Parser) int {
 	n := p.waiting.Len() + d.commands
-	if d.ended {
+	switch {
+	case d.ended && !p.mail.refused:
 		n += max(1, p.endReplies())
+	case d.refused && p.mail.agreed: // perhaps of the text, in its midst
+		n++
 	}
 	return n
 }
@@ -111,6 +115,7 @@ func (d *doubt) scanServer(data []byte) {
 			return
 		}
 		if l := line.Data; isReply(l) && (len(l) == 3 || l[3] != '-') && string(l[:3]) != "421" {
+			d.refused = d.refused || d.replies == 0 && l[0] >= '4'
 			d.replies++
 		}
 		data = rest

@@ -51,6 +51,7 @@ func (p *Parser) settle(r *wire.Reply) {
 	case "DATA":
 		if r.Code/100 == 3 {
 			p.beginMail("DATA")
+			p.mail.agreed = true
 			p.release(inBody)
 		} else {
 			p.release(inLines)

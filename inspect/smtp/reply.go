@@ -160,7 +160,7 @@ func (p *Parser) replied(r reply) {
 		p.endUnseen(code)
 	case p.mode == inBody && p.waiting.Len() == 0: // before the end of data was seen
 		ev.To, ev.Verb = p.mail.n, "DATA"
-		if p.endUnseen(code) {
+		if p.endUnseen(code) || p.mail.refused {
 			ev.Verb = wire.DataEnd
 		}
 	case p.replies == 0 && code == 220:
@@ -202,13 +202,14 @@ func (p *Parser) match(code int) *wire.Pending {
 }
 
 // endUnseen ends the mail on the wire where the server replies to it, and its end was lost, or is none that anybody else
-// knows.
+// knows. A refusal ends nothing: the client hears it when it has sent all, or is cut off (RFC 5321 section 4.2.5).
 func (p *Parser) endUnseen(code int) bool {
 	switch {
 	case p.mail.holed:
 		p.endInHole()
 		return true
 	case code >= 400:
+		p.mail.refused = p.mail.agreed
 		return false
 	}
 	p.mode = inLines
@@ -237,14 +238,17 @@ func (p *Parser) follow(r *wire.Reply) {
 	switch {
 	case p.mode == held && r.To == p.hold.n && r.To > 0 && r.Verb == p.hold.verb:
 		p.settle(r)
-	case p.mode == inBody && r.To == p.mail.n && r.Verb == "DATA" && r.Code/100 != 3: // what was guessed was wrong
-		p.endMail(false)
-		p.mode = inLines
+	case p.mode == inBody && r.To == p.mail.n && r.Verb == "DATA": // it was guessed
+		if p.mail.agreed = r.Code/100 == 3; !p.mail.agreed {
+			p.endMail(false)
+			p.mode = inLines
+		}
 	case r.Code == 334 && r.To == 0 && p.mode == inLines: // an AUTH whose beginning was lost
 		p.mode = inResponse
 	case r.Code == 354 && r.To == 0 && p.mode == inLines: // a DATA that was lost
 		p.commands++
 		p.beginMail("DATA")
+		p.mail.agreed = true
 		p.mode = inBody
 	case r.OK && r.Verb == "RCPT":
 		p.accepted++
