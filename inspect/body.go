@@ -29,7 +29,7 @@ func (s *Session) bodyBegin(e *wire.BodyBegin) {
 	t := s.byData(e.Command)
 	if t == nil { // POP3, or a DATA that was lost
 		t = s.building(&wire.Command{N: e.Command, Time: e.Time})
-		t.dataN = e.Command
+		t.dataN, t.lastN = e.Command, e.Command
 	}
 	s.number(t)
 	t.worth, t.open = true, true

@@ -17,6 +17,7 @@ type transaction struct {
 	rec    *record.Message
 	mailN  int   // the number of its MAIL, or of its first command
 	dataN  int   // the number of the command that its octets belong to
+	lastN  int   // the number of the last one, where there are several chunks
 	rcptN  []int // the numbers of the RCPT commands in rec.Rcpt
 	total  record.Recipients
 	agreed bool // MAIL was accepted
@@ -57,6 +58,7 @@ func (s *Session) envelope(e *wire.Command) {
 		if t.dataN == 0 || e.Verb == "DATA" {
 			t.dataN = e.N
 		}
+		t.lastN = e.N
 	}
 }
 
@@ -138,7 +140,7 @@ func (s *Session) mailReply(e *wire.Reply) {
 		before.rcptN = append(before.rcptN, t.rcptN...)
 		before.total.Unknown += t.total.Unknown
 		before.worth = before.worth || t.worth
-		before.dataN = max(before.dataN, t.dataN)
+		before.dataN, before.lastN = max(before.dataN, t.dataN), max(before.lastN, t.lastN)
 		s.transactions = slices.Delete(s.transactions, i, i+1)
 	}
 }
@@ -186,6 +188,7 @@ func (s *Session) endReply(e *wire.Reply) {
 		t.prdr = true
 		return
 	}
+	s.answered = max(s.answered, t.lastN)
 	reply := replyOf(e)
 	each := (t.prdr || s.rec.Protocol == record.LMTP) && t.acked < t.total.Accepted
 	if each {
@@ -227,9 +230,10 @@ func (t *transaction) deliver(reply *record.Reply) {
 	t.acked++
 }
 
+// byData returns the transaction that DATA or BDAT command n belongs to.
 func (s *Session) byData(n int) *transaction {
 	for _, t := range s.transactions {
-		if t.dataN == n && n > 0 {
+		if n > 0 && t.dataN <= n && n <= t.lastN {
 			return t
 		}
 	}
