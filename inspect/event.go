@@ -96,10 +96,8 @@ func (s *Session) reply(e *wire.Reply) {
 		if s.rec.Banner == "" {
 			s.rec.Banner = *said
 		}
-	case "EHLO", "LHLO", "CAPA":
-		if e.OK {
-			s.capabilities(e, *said)
-		}
+	case "EHLO", "HELO", "LHLO", "CAPA":
+		s.hello(e, *said)
 	}
 	s.outcome(e)
 }
@@ -128,6 +126,21 @@ func (s *Session) label(e *wire.Reply) string {
 		return e.Verb
 	}
 	return wire.Other
+}
+
+// hello handles the reply to EHLO, HELO, LHLO or CAPA. It decides whether LMTP is spoken, as a client may try LHLO only to
+// find out.
+func (s *Session) hello(e *wire.Reply, said string) {
+	switch {
+	case e.Verb == "CAPA":
+	case e.Verb == "LHLO" && e.OK:
+		s.rec.Protocol = record.LMTP
+	case e.Verb == "LHLO", e.OK:
+		s.rec.Protocol = record.SMTP
+	}
+	if e.OK && e.Verb != "HELO" {
+		s.capabilities(e, said)
+	}
 }
 
 // capabilities keeps the lines behind the first of the reply to EHLO (RFC 5321 section 4.1.1.1) or CAPA. They share the

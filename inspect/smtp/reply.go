@@ -252,8 +252,12 @@ func (p *Parser) follow(r *wire.Reply) {
 		p.mode = inBody
 	case r.OK && r.Verb == "RCPT":
 		p.accepted++
-	case r.OK && (r.Verb == "MAIL" || r.Verb == "RSET" || r.Verb == "LHLO"):
+	case r.OK && (r.Verb == "MAIL" || r.Verb == "RSET"):
 		p.accepted, p.gapped = 0, false
+	case r.OK && (r.Verb == "EHLO" || r.Verb == "HELO" || r.Verb == "LHLO"):
+		p.accepted, p.gapped, p.lmtp = 0, false, r.Verb == "LHLO"
+	case r.Verb == "LHLO": // who refuses it speaks SMTP
+		p.lmtp = false
 	}
 }
 
