@@ -107,7 +107,7 @@ func promised(hint Hint, client, server []byte, full bool) verdict {
 	switch {
 	case startsTLS(client), startsTLS(server):
 		return hint.promise()
-	case looksLikeServer(server):
+	case looksLikeServer(server), isRefusal(server):
 		if server[0] == '+' || server[0] == '-' {
 			return isPOP3
 		}
@@ -203,9 +203,10 @@ func looksLikeServer(data []byte) bool {
 	return isReplyLine(data) || hasPrefixFold(data, "+OK") || hasPrefixFold(data, "-ERR")
 }
 
-// isReplyLine says whether data begins with an SMTP greeting: 220, or the refusals of RFC 5321 section 3.1.
+// isReplyLine says whether data begins with an SMTP greeting: 220, or one of the refusals that are usual (RFC 5321 section
+// 3.1, RFC 7504).
 func isReplyLine(data []byte) bool {
-	if len(data) < 4 || data[3] != ' ' && data[3] != '-' && data[3] != '\r' && data[3] != '\n' {
+	if !hasCode(data) {
 		return false
 	}
 	switch string(data[:3]) {
@@ -213,6 +214,16 @@ func isReplyLine(data []byte) bool {
 		return true
 	}
 	return false
+}
+
+// isRefusal says whether data begins with any error reply of SMTP.
+func isRefusal(data []byte) bool {
+	return hasCode(data) && (data[0] == '4' || data[0] == '5') && '0' <= data[1] && data[1] <= '9' && '0' <= data[2] && data[2] <= '9'
+}
+
+// hasCode says whether what stands behind the first three octets may stand behind the code of a reply.
+func hasCode(data []byte) bool {
+	return len(data) >= 4 && (data[3] == ' ' || data[3] == '-' || data[3] == '\r' || data[3] == '\n')
 }
 
 func hasPrefixFold(data []byte, prefix string) bool {
