@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/mailwire/mailwire/inspect/record"
 	"github.com/mailwire/mailwire/inspect/smtp"
@@ -320,6 +321,15 @@ func (s *Session) messageDirection(r *record.Message) string {
 	if len(s.cfg.LocalDomains) == 0 || r.Protocol == record.POP3 || r.From == nil || len(r.Rcpt) == 0 {
 		return s.rec.Direction
 	}
-	toLocal := slices.ContainsFunc(r.Rcpt, func(to record.Rcpt) bool { return s.cfg.localAddress(to.To) })
-	return direction(s.cfg.localAddress(*r.From), toLocal)
+	toLocal := slices.ContainsFunc(r.Rcpt, func(to record.Rcpt) bool { return s.ours(to.To, s.rec.Server) })
+	return direction(s.ours(*r.From, s.rec.Client), toLocal)
+}
+
+// ours says whether an address is local. One without a domain, as the null sender and <postmaster> (RFC 5321 sections 4.5.5
+// and 4.5.1), is of the side that it belongs to.
+func (s *Session) ours(address string, side record.Endpoint) bool {
+	if !strings.Contains(address, "@") {
+		return side.Side == record.Local
+	}
+	return s.cfg.localAddress(address)
 }
