@@ -12,14 +12,10 @@ type Param struct{ Key, Value string }
 const maxParams = 32
 
 // Path takes the argument of MAIL or RCPT apart: FROM:<reverse-path> or TO:<forward-path>, and parameters. It is lenient
-// as servers are: blanks before the path, no angle brackets, a source route (which is dropped, RFC 5321 appendix C).
+// as servers are: blanks before the path, no colon, no angle brackets, a source route (which is dropped, RFC 5321
+// appendix C).
 func Path(arg []byte) (address string, params []Param) {
-	_, rest, ok := bytes.Cut(arg, []byte(":"))
-	if !ok {
-		rest = arg
-	}
-	rest = bytes.TrimLeft(rest, " \t")
-	path, rest := cutPath(rest)
+	path, rest := cutPath(cutKeyword(arg))
 	if len(path) > 0 && path[0] == '@' {
 		if i := bytes.IndexByte(path, ':'); i > 0 {
 			path = path[i+1:]
@@ -35,27 +31,54 @@ func Path(arg []byte) (address string, params []Param) {
 	return utf8(path), params
 }
 
-// cutPath splits <path> or an unbracketed path from what follows it; a quoted local part may hold anything.
-func cutPath(s []byte) (path, rest []byte) {
-	bracketed := len(s) > 0 && s[0] == '<'
-	if bracketed {
-		s = s[1:]
+// cutKeyword takes FROM: or TO: off, and the blanks behind it.
+func cutKeyword(arg []byte) []byte {
+	n := max(0, bytes.IndexAny(arg, ": \t<"))
+	keyword, rest := arg[:n], bytes.TrimLeft(arg[n:], " \t")
+	if after, ok := bytes.CutPrefix(rest, []byte(":")); ok {
+		return bytes.TrimLeft(after, " \t")
 	}
+	if bytes.EqualFold(keyword, []byte("FROM")) || bytes.EqualFold(keyword, []byte("TO")) {
+		return rest
+	}
+	return bytes.TrimLeft(arg, " \t")
+}
+
+// cutPath splits <path> or an unbracketed path from what follows it. Where a quote is not closed, it is none.
+func cutPath(s []byte) (path, rest []byte) {
+	end := " \t"
+	s, bracketed := bytes.CutPrefix(s, []byte("<"))
+	if bracketed {
+		end = ">"
+	}
+	i, closed := pathEnd(s, end)
+	if !closed || bracketed && i == len(s) {
+		i = bytes.IndexAny(s, end)
+	}
+	switch {
+	case i < 0:
+		return s, nil
+	case bracketed:
+		return s[:i], s[i+1:]
+	}
+	return s[:i], s[i:]
+}
+
+// pathEnd returns where one of the octets of end ends a path, at its end where none does: not within a quoted string, nor
+// behind a backslash (RFC 5321 section 4.1.2, RFC 821 section 4.1.2). closed: a quoted string does not go beyond it.
+func pathEnd(s []byte, end string) (n int, closed bool) {
 	quoted := false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
-		case quoted && c == '\\':
+		case c == '\\':
 			i++
 		case c == '"':
 			quoted = !quoted
-		case quoted:
-		case bracketed && c == '>':
-			return s[:i], s[i+1:]
-		case !bracketed && (c == ' ' || c == '\t'):
-			return s[:i], s[i:]
+		case !quoted && strings.IndexByte(end, c) >= 0:
+			return i, true
 		}
 	}
-	return s, nil
+	return len(s), !quoted
 }
 
 func utf8(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
