@@ -6,7 +6,8 @@ import "strings"
 // "OK id=1u..." (Exim), "[InternalId=...]" (Exchange), "4XyZ Message accepted for delivery" (Sendmail, OpenSMTPD),
 // "<recipient> 4XyZ Saved" (Dovecot).
 func queueID(reply string) string {
-	if id, rest, ok := strings.Cut(reply, " "); ok && !strings.Contains(id, "=") && strings.HasPrefix(strings.ToLower(rest), "message accepted") {
+	id, rest, _ := strings.Cut(reply, " ")
+	if strings.ContainsAny(id, "0123456789") && !strings.Contains(id, "=") && strings.HasPrefix(strings.ToLower(rest), "message accepted") {
 		return word(id)
 	}
 	for _, mark := range []string{"queued as ", "OK id=", "InternalId=", "id="} {
@@ -29,5 +30,5 @@ func word(s string) string {
 	if end >= 0 {
 		s = s[:end]
 	}
-	return strings.TrimRight(s, ".")
+	return strings.TrimRight(s, ".:")
 }

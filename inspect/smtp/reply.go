@@ -270,13 +270,21 @@ func cutEnhanced(code int, text []byte) (enhanced string, rest []byte) {
 	prefix := text[:n]
 	enhanced = string(prefix)
 	if bytes.IndexByte(text, '\n') < 0 {
-		return enhanced, bytes.TrimPrefix(text[n:], []byte(" "))
+		return enhanced, trimEnhanced(text, prefix)
 	}
 	for line := range bytes.Lines(text) {
-		line = bytes.TrimPrefix(bytes.TrimPrefix(line, prefix), []byte(" "))
-		rest = append(rest, line...)
+		rest = append(rest, trimEnhanced(line, prefix)...)
 	}
 	return enhanced, rest
+}
+
+// trimEnhanced takes the code and what separates it from the text off a line; some servers put a colon there.
+func trimEnhanced(line, enhanced []byte) []byte {
+	line, ok := bytes.CutPrefix(line, enhanced)
+	if ok {
+		line = bytes.TrimPrefix(line, []byte(":"))
+	}
+	return bytes.TrimPrefix(line, []byte(" "))
 }
 
 // enhancedLen returns the length of the enhanced status code (RFC 3463 section 2) that text begins with, 0 if with none.
@@ -294,7 +302,7 @@ func enhancedLen(text []byte) int {
 			return 0
 		}
 	}
-	if dots != 2 || i < len(text) && text[i] != ' ' && text[i] != '\n' {
+	if dots != 2 || i < len(text) && text[i] != ' ' && text[i] != '\n' && text[i] != ':' {
 		return 0
 	}
 	return i
