@@ -87,7 +87,7 @@ func (s *Sniffer) serverHello(b cryptobyte.String) (more bool) {
 			ext.ReadUint16(&version)
 		}
 	})
-	s.Seen.Version, s.Seen.Cipher = tls.VersionName(version), tls.CipherSuiteName(cipher)
+	s.Seen.Version, s.Seen.Cipher = tls.VersionName(version), cipherName(cipher)
 	return version < tls.VersionTLS13
 }
 
