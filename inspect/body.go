@@ -32,6 +32,7 @@ func (s *Session) bodyBegin(e *wire.BodyBegin) {
 		t.dataN, t.lastN = e.Command, e.Command
 	}
 	s.number(t)
+	t.restart()
 	t.worth, t.open = true, true
 	t.rec.Via, t.rec.UIDL = e.Via, record.Text(e.UIDL)
 	t.mail = s.sink.OpenMail(t.rec)
@@ -39,6 +40,14 @@ func (s *Session) bodyBegin(e *wire.BodyBegin) {
 	if t.work == nil {
 		t.work = &bodyWork{hash: sha256.New()}
 	}
+}
+
+// restart drops the octets of a mail that BDAT begins anew, after the server has refused a chunk.
+func (t *transaction) restart() {
+	if t.mail != nil {
+		t.mail.Discard()
+	}
+	t.mail, t.rec.Octets, t.rec.Holes = nil, 0, nil
 }
 
 // number gives the transaction its place in the session.
@@ -103,7 +112,7 @@ func (s *Session) bodyEnd(e *wire.BodyEnd) {
 	if t == nil {
 		return
 	}
-	t.open, t.ended, t.sent = false, true, e.Complete
+	t.open, t.ended, t.sent = false, e.Complete || t.rec.Reply == nil, e.Complete
 	t.rec.End = record.Time{Time: e.Time}
 	if !e.Complete {
 		t.work.parser.Hole(wire.LostUnknown)

@@ -12,7 +12,7 @@ type mail struct {
 	open    bool // begun, and not ended
 	n       int  // the number of DATA, or of the first BDAT
 	agreed  bool // the server has asked for it
-	refused bool // and refused it in its midst: it says no more about it
+	refused bool // and refused it in its midst: it says no more about it, or BDAT begins it anew
 	dots    wire.DotReader
 	left    int64 // octets still to come of a chunk
 	last    bool  // the chunk is the last one

@@ -85,6 +85,10 @@ func (p *Parser) endChunks(verb string) {
 	switch verb {
 	case "MAIL", "DATA", "RSET", "QUIT", "HELO", "EHLO", "LHLO":
 		p.endMail(false)
+	case "BDAT":
+		if p.mail.refused {
+			p.endMail(false)
+		}
 	}
 }
 

@@ -250,6 +250,8 @@ func (p *Parser) follow(r *wire.Reply) {
 		p.beginMail("DATA")
 		p.mail.agreed = true
 		p.mode = inBody
+	case r.Verb == "BDAT" && !r.OK: // what a client has sent already goes with it
+		p.mail.refused = p.mode == inLines && p.waiting.Len() == 0
 	case r.OK && r.Verb == "RCPT":
 		p.accepted++
 	case r.OK && (r.Verb == "MAIL" || r.Verb == "RSET"):
