@@ -554,6 +554,50 @@ func TestMidStream(t *testing.T) {
 	}
 }
 
+// TestKeepAlive: a keep-alive may carry an octet that is none of the stream's, also where it is all that was seen of it
+// before.
+func TestKeepAlive(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		make       func(l *line)
+	}{
+		{"acknowledged", `c: "QUIT\r\n"`, func(l *line) {
+			l.raw(0, l.seq[0]-1, l.seq[1], ack, "\x00")
+			l.send(1, ack, "")
+			l.c("QUIT\r\n")
+		}},
+		{"sent again", `c: "QUIT\r\n"`, func(l *line) {
+			l.raw(0, l.seq[0]-1, l.seq[1], ack, "\x00")
+			l.raw(0, l.seq[0]-1, l.seq[1], ack, "\x00")
+			l.c("QUIT\r\n")
+		}},
+		{"server's", "s: \"421 bye\\r\\n\"\nc: \"QUIT\\r\\n\"", func(l *line) {
+			l.raw(1, l.seq[1]-1, l.seq[0], ack, "\x00")
+			l.send(0, ack, "")
+			l.s("421 bye\r\n")
+			l.c("QUIT\r\n")
+		}},
+		{"acknowledged before", `c: "QUIT\r\n"`, func(l *line) {
+			l.send(1, ack, "")
+			l.raw(0, l.seq[0]-1, l.seq[1], ack, "d")
+			l.c("QUIT\r\n")
+		}},
+		{"alone", `c: "\x00"`, func(l *line) { l.raw(0, l.seq[0]-1, l.seq[1], ack, "\x00") }},
+		{"one octet of a stream", `c: "Q"` + "\n" + `c: "UIT\r\n"`, func(l *line) {
+			l.c("Q")
+			l.send(1, ack, "")
+			l.c("UIT\r\n")
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLine()
+			c.make(l)
+			r, _ := play(t, l.packets)
+			r.one(t).expect(t, c.want+"\nclose unknown")
+		})
+	}
+}
+
 func TestReuse(t *testing.T) {
 	const rounds = 1000
 	rnd := rand.New(rand.NewPCG(1, 2))

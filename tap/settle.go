@@ -103,7 +103,34 @@ func (s *settling) base(f *flow, side uint8) (base uint32, ok bool) {
 	if me := &f.streams[side]; me.heard && f.started && ok && near(me.low, base) {
 		base = me.low
 	}
+	if ok && !f.started && s.keptAlive(side, base) {
+		base++
+	}
 	return base, ok
+}
+
+// keptAlive says whether the octet at base is garbage: that of a keep-alive, which may carry one before the next octet of
+// the stream (RFC 9293 section 3.8.4). The receiver had acknowledged it before, or it is a NUL, which mail has none of,
+// and the stream goes on behind it.
+func (s *settling) keptAlive(side uint8, base uint32) bool {
+	garbage, nul, acked, behind := false, false, false, false
+	for i := range s.segments {
+		sg := &s.segments[i]
+		switch n := len(sg.payload) + int(sg.snapped); {
+		case sg.flags&(syn|rst) != 0:
+		case sg.side != side:
+			acked = acked || sg.flags&ack != 0 && near(base+1, sg.ack)
+		case n == 0 && sg.flags&fin == 0:
+		case sg.seq != base:
+			behind = true
+		case n > 1 || sg.flags&fin != 0:
+			return false
+		default:
+			garbage = garbage || acked
+			nul = string(sg.payload) == "\x00"
+		}
+	}
+	return garbage || nul && (acked || behind)
 }
 
 // replay lets the segments kept take effect.
