@@ -106,9 +106,6 @@ func (p *Parser) settleTurn() {
 	if p.holed && p.serverMode != inReply && p.waiting.Len() == 0 {
 		p.endAnswer()
 	}
-	if p.early && p.answered && p.replies == 1 && p.waiting.Len() == 1 {
-		p.waiting.Pop() // there was no greeting: what was taken for it answered the first command
-	}
 	if p.unsure && p.answered {
 		p.waiting.Clear()
 		p.unsure = false

@@ -72,7 +72,7 @@ type Parser struct {
 	matched  bool // a reply has answered a command
 	excused  bool // the last reply answered what was lost, or was not kept
 	veiled   bool // the server's octets are TLS, the client's are still to come
-	early    bool // the client spoke before the server
+	early    *early
 
 	dots   wire.DotReader
 	holed  bool // octets of the mail or the list are lost
@@ -115,6 +115,7 @@ func (p *Parser) Close(t time.Time, emit func(wire.Event)) {
 		p.server.Reset()
 		p.serverLine(l)
 	}
+	p.settleEarly(true)
 	p.endAnswer()
 	for p.mode == held {
 		p.guess()
@@ -135,6 +136,9 @@ func (p *Parser) Secured(t time.Time, emit func(wire.Event)) {
 }
 
 func (p *Parser) clientOctets(data []byte) {
+	if len(data) > 0 { // a client that waited goes on
+		p.settleEarly(p.waiting.Len() != 1 || p.earlyList())
+	}
 	for len(data) > 0 {
 		switch p.mode {
 		case inLines, inResponse:
@@ -183,6 +187,7 @@ func (p *Parser) serverOctets(data []byte) {
 // clientGap says that octets of the client are missing: what comes up to the next line end is dropped and a known verb
 // looked for.
 func (p *Parser) clientGap(lost int64) {
+	p.settleEarly(true)
 	if p.mode == held {
 		p.guess()
 	}
@@ -201,6 +206,7 @@ func (p *Parser) clientGap(lost int64) {
 
 // serverGap says that octets of the server are missing: in a mail a hole, else perhaps replies.
 func (p *Parser) serverGap(lost int64) {
+	p.settleEarly(true)
 	switch {
 	case p.mode == opaque || p.mode == beforeTLS:
 		p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromServer, Lost: lost})

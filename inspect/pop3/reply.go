@@ -15,11 +15,12 @@ type list struct {
 }
 
 func (p *Parser) serverLine(l wire.Line) {
+	status, text := cutStatus(l.Data)
+	p.settleEarly(status != "" || !p.earlyList())
 	if p.serverMode == inList {
 		p.listLine(l)
 		return
 	}
-	status, text := cutStatus(l.Data)
 	if status == "" && p.garbled {
 		p.say(wire.Resync, 1)
 		p.garbled = string(l.Data) != "."
@@ -31,6 +32,13 @@ func (p *Parser) serverLine(l wire.Line) {
 		p.emit(&wire.Noise{Time: p.now, Dir: wire.FromServer, Line: p.scrub.Scrub(l.Data)})
 		return
 	}
+	if !p.holdEarly(l, status) {
+		p.statusLine(l, status, text, p.match(status))
+	}
+}
+
+// statusLine takes a status line, which answers w (nil: nothing that is known).
+func (p *Parser) statusLine(l wire.Line, status string, text []byte, w *wire.Pending) {
 	p.bareLF = l.Bare
 	if l.Bare {
 		p.say(wire.BareLF, 1)
@@ -41,13 +49,8 @@ func (p *Parser) serverLine(l wire.Line) {
 	ev := wire.Reply{
 		Time: p.now, Wait: -1, OK: status != "-ERR", GoOn: status == "+", Text: p.scrub.Scrub(text), Lines: p.scrub.Scrub(l.Data), Cut: l.Cut,
 	}
-	w := p.match(status)
 	switch {
 	case w != nil:
-		if w.Verb == wire.Connect && p.commands > 0 {
-			p.early = true
-			p.say(wire.EarlyTalker, 1)
-		}
 		ev.To, ev.Verb, ev.Command, ev.Wait = w.N, w.Verb, w.Line, p.now.Sub(w.Time)
 	case p.matched && !p.excused && !p.unsure:
 		p.say(wire.UnsolicitedReply, 1)
