@@ -28,6 +28,10 @@ func TestText(t *testing.T) {
 		{"=?iso-2022-jp?B?GyRCRnxLXBsoQg==?=", "日本"},     // stateful
 		{"=?koi8-r?q?=F0=D2=C9?=", "При"},                //
 		{"=?windows-1252?q?=80?=", "€"},                  //
+		{"=?cp932?B?k/qWe4dA?=", "日本①"},                  // names of Windows
+		{"=?CP949?b?x9GxuQ==?=", "한국"},                   //
+		{"=?cp936?q?=B2=E2?=", "测"},                      //
+		{"=?cp950?q?=A4=A4?=", "中"},                      //
 		{"=?x-nobody?q?abc?=", "abc"},                    // unknown, but plain
 		{"=?x-nobody?q?=FF?= b", "=?x-nobody?q?=FF?= b"}, // unknown
 		{"=?utf-8?x?a?=", "=?utf-8?x?a?="},               // no such encoding

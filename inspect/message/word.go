@@ -3,9 +3,6 @@ package message
 import (
 	"bytes"
 	"strings"
-	"unicode/utf8"
-
-	"github.com/emersion/go-message/charset"
 
 	"github.com/mailwire/mailwire/inspect/record"
 )
@@ -129,28 +126,4 @@ func (w encodedWord) appendOctets(dst []byte) []byte {
 		}
 	}
 	return dst
-}
-
-// appendCharset appends octets, which are in the named charset, as UTF-8. It fails where nobody knows the charset and
-// the octets are not UTF-8 either.
-func appendCharset(dst []byte, name string, octets []byte) ([]byte, bool) {
-	switch strings.ToLower(name) {
-	case "", "utf-8", "utf8", "us-ascii", "ascii":
-		return append(dst, octets...), true
-	}
-	r, err := charset.Reader(name, bytes.NewReader(octets))
-	if err != nil {
-		if !utf8.Valid(octets) {
-			return dst, false
-		}
-		return append(dst, octets...), true
-	}
-	var piece [512]byte
-	for limit := len(dst) + 2*record.MaxText; len(dst) < limit; {
-		n, err := r.Read(piece[:])
-		if dst = append(dst, piece[:n]...); err != nil || n == 0 {
-			break
-		}
-	}
-	return dst, true
 }
