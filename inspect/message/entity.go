@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"hash"
 	"hash/maphash"
-	"strings"
 )
 
 const (
@@ -45,7 +44,7 @@ func (s *scanner) endHeader() {
 	room := s.depth+len(s.frames) < MaxDepth
 	isMessage := e.Type == typeMessage || e.Type == "message/global" // RFC 6532 section 3.7
 	switch {
-	case strings.HasPrefix(e.Type, "multipart/") && len(e.boundary) > 0 && len(e.boundary) <= MaxBoundary && room:
+	case isMultipart(e.Type) && len(e.boundary) <= MaxBoundary && room:
 		s.push(frame{digest: e.Type == "multipart/digest", part: -1}, e.boundary)
 		s.leaf.start(e, unencoded)
 		s.leaf.damaged = h.damaged

@@ -42,6 +42,9 @@ func (h *header) entity(digest bool) entity {
 	}
 	e.Charset = strings.ToLower(token([]byte(charset.text())))
 	e.boundary = bytes.TrimRight(boundary.raw(), " \t")
+	if isMultipart(e.Type) && len(e.boundary) == 0 { // it has no parts
+		e.Type = typeText
+	}
 	e.encoding = transferEncoding(h.value(encodingField))
 	return e
 }
@@ -75,6 +78,8 @@ func mediaType(value []byte) string {
 	return kind
 }
 
+func isMultipart(kind string) bool { return strings.HasPrefix(kind, "multipart/") }
+
 // joinSlash removes white space around the slash of a type.
 func joinSlash(value []byte) []byte {
 	main, sub, ok := bytes.Cut(value, []byte("/"))
@@ -93,9 +98,13 @@ func token(value []byte) string {
 	return valid(value, MaxToken)
 }
 
-// cutValue splits a field into its value and its parameters.
+// cutValue splits a field into its value and its parameters. The semicolon between the two may be missing.
 func cutValue(value []byte) (first, rest []byte) {
 	first, rest, _ = bytes.Cut(value, []byte(";"))
+	if n := bytes.IndexByte(first, '='); n >= 0 {
+		key := bytes.LastIndexAny(bytes.TrimRight(first[:n], " \t"), " \t") + 1
+		first, rest = first[:key], value[key:]
+	}
 	return bytes.TrimSpace(first), rest
 }
 
