@@ -49,12 +49,9 @@ func (l *leaf) start(e entity, enc encoding) {
 	l.open, l.listed, l.part, l.about = true, false, l.found.next(), e.Part
 	l.found.begin(l.part)
 	l.octets, l.damaged, l.torn, l.descending = 0, false, false, false
-	l.hashed = !strings.HasPrefix(e.Type, "text/") || e.Name != "" || e.Disposition == "attachment"
-	if l.hashed {
-		if l.digest == nil {
-			l.digest = sha256.New()
-		}
-		l.digest.Reset()
+	l.hashed = false
+	if !strings.HasPrefix(e.Type, "text/") || e.Name != "" || e.Disposition == "attachment" {
+		l.hash()
 	}
 	l.encoding = enc
 	switch enc {
@@ -65,6 +62,27 @@ func (l *leaf) start(e entity, enc encoding) {
 	case inUuencode:
 		l.uu = uuDecoder{}
 	}
+}
+
+// name names the content, which is a file then, unless the header did.
+func (l *leaf) name(name []byte) {
+	if l.part < 0 || l.about.Name != "" {
+		return
+	}
+	part := &l.found.parts[l.part]
+	part.Name = cut(decodeText(name), MaxToken)
+	if l.found.names += len(part.Name); part.Name != "" && !l.hashed {
+		l.hash()
+	}
+}
+
+// hash begins the digest of the content.
+func (l *leaf) hash() {
+	if l.digest == nil {
+		l.digest = sha256.New()
+	}
+	l.digest.Reset()
+	l.hashed = true
 }
 
 // descend says that the content is a mail.

@@ -225,8 +225,8 @@ func (g *generator) base64(data []byte) string {
 
 func (g *generator) uuencode(data []byte) string {
 	var b strings.Builder
-	b.WriteString(pick(g, "", "hello"+g.end) + "begin 644 f" + g.end)
-	char := func(c byte) byte { return (c-1)&0x3f + '!' } // 0 is `
+	b.WriteString(pick(g, "", "hello"+g.end) + "begin 644" + g.end) // Python takes no name from there
+	char := func(c byte) byte { return (c-1)&0x3f + '!' }           // 0 is `
 	for len(data) > 0 {
 		n := min(45, len(data))
 		b.WriteByte(char(byte(n)))

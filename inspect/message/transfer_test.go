@@ -66,6 +66,11 @@ func TestUuencode(t *testing.T) {
 	} {
 		checkParts(t, encoded("x-uuencode", c.in), c.want)
 	}
+	unnamed := "Content-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 "
+	hello := "\r\n%:&5L;&\\\r\n`\r\nend\r\n"
+	checkParts(t, unnamed+"a b.txt "+hello, `text/plain "a b.txt" 5 `+digestOf("hello"))
+	checkParts(t, unnamed+"caf\xe9"+hello, "text/plain \"caf\ufffd\" 5 "+digestOf("hello"))
+	checkParts(t, unnamed+strings.Repeat("x", 300)+hello, `text/plain "`+strings.Repeat("x", MaxToken)+`" 5 `+digestOf("hello"))
 }
 
 func TestIdentity(t *testing.T) {

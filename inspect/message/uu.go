@@ -5,9 +5,12 @@ import (
 	"strconv"
 )
 
+// maxUULine has room for "begin", a mode and a name.
+const maxUULine = 32 + MaxToken
+
 // uuDecoder decodes uuencoded content, from its "begin" to its "end". What has no such line stays as it is.
 type uuDecoder struct {
-	line   [96]byte // the line so far, as much of it as counts
+	line   [maxUULine]byte // the line so far, as much of it as counts
 	n      int
 	begun  bool
 	ended  bool
@@ -43,10 +46,11 @@ func (l *leaf) lineUU() {
 	case d.torn:
 		d.torn = false
 	case !d.begun:
-		if isBegin(line) {
+		if name, ok := cutBegin(line); ok {
 			d.begun = true
 			l.octets = 0
 			l.found.begin(l.part)
+			l.name(name)
 			if l.hashed {
 				l.digest.Reset()
 			}
@@ -60,11 +64,12 @@ func (l *leaf) lineUU() {
 	}
 }
 
-func isBegin(line []byte) bool {
+// cutBegin takes the name from a line "begin mode name".
+func cutBegin(line []byte) (name []byte, ok bool) {
 	rest, ok := bytes.CutPrefix(line, []byte("begin "))
-	mode, _, _ := bytes.Cut(rest, []byte(" "))
+	mode, name, _ := bytes.Cut(rest, []byte(" "))
 	_, err := strconv.ParseUint(string(mode[:min(len(mode), 16)]), 8, 32)
-	return ok && err == nil
+	return name, ok && err == nil
 }
 
 // appendUU decodes one line: its length, then four characters for three octets. Spaces at its end may have been lost.
