@@ -29,19 +29,45 @@ type Exchange struct {
 // names that nobody knows are hardly in mixed case, and base64 nearly always is.
 func Valid(mechanism []byte) bool {
 	const maxName = 20
-	switch string(bytes.ToUpper(mechanism)) {
-	case "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "XOAUTH2", "OAUTHBEARER", "NTLM", "GSSAPI", "EXTERNAL", "ANONYMOUS":
+	upper := bytes.ToUpper(mechanism)
+	switch {
+	case registered(string(upper)):
 		return true
-	}
-	if !bytes.Equal(bytes.ToUpper(mechanism), mechanism) && !bytes.Equal(bytes.ToLower(mechanism), mechanism) {
+	case len(mechanism) > maxName || !isName(upper):
 		return false
 	}
-	for _, c := range mechanism {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+	return bytes.Equal(upper, mechanism) || bytes.Equal(bytes.ToLower(mechanism), mechanism) || ofFamily(string(upper))
+}
+
+// registered says whether a mechanism, in upper case, is in IANA's registry, or is as widely used.
+func registered(name string) bool {
+	switch name {
+	case "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "XOAUTH2", "OAUTHBEARER", "NTLM", "GSSAPI", "EXTERNAL", "ANONYMOUS",
+		"OTP", "SKEY", "SECURID", "SAML20", "OPENID20", "OAUTH10A", "GSS-SPNEGO", "KERBEROS_V4", "KERBEROS_V5",
+		"ECDSA-NIST256P-CHALLENGE", "ECDH-X25519-CHALLENGE":
+		return true
+	}
+	return false
+}
+
+// ofFamily says whether a mechanism, in upper case, is of a family that the registry knows.
+func ofFamily(name string) bool {
+	for _, family := range [...]string{"SCRAM-", "GS2-", "EAP-", "9798-"} {
+		if strings.HasPrefix(name, family) {
+			return true
+		}
+	}
+	return false
+}
+
+// isName says whether word, in upper case, has only characters of a name.
+func isName(word []byte) bool {
+	for _, c := range word {
+		if (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
 			return false
 		}
 	}
-	return len(mechanism) <= maxName
+	return true
 }
 
 // Challenge takes the text of a server's challenge, in base64. LOGIN asks by it for the user or for the password.

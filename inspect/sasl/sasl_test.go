@@ -88,6 +88,7 @@ func TestMayBeResponse(t *testing.T) {
 
 func TestValid(t *testing.T) {
 	for in, want := range map[string]bool{
+		"Scram-Sha-256": true, "Gs2-Krb5": true, "Kerberos_v4": true, "Otp": true, "SecurID": true, "Ecdsa-Nist256p-Challenge": true, "Abc-def": false,
 		"PLAIN": true, "Plain": true, "OAUTHBEARER": true, "SCRAM-SHA-256-PLUS": true, "x-own": true,
 		"AGFsaWNlAHNlY3JldA": false, "AGFsaWNlAHNlY3JldA==": false, "A-NAME-THAT-IS-FAR-TOO-LONG": false,
 	} {
