@@ -2,6 +2,7 @@ package sasl
 
 import (
 	"encoding/base64"
+	"strings"
 	"testing"
 )
 
@@ -78,6 +79,20 @@ func TestScrub(t *testing.T) {
 	}
 }
 
+// TestScrubOverlap: secrets within each other are hidden as a whole, and one that was cut up to its end.
+func TestScrubOverlap(t *testing.T) {
+	var s Scrubber
+	s.Add([]byte("hunter2"))
+	s.Add([]byte("Hunter22"))
+	s.Add([]byte("my hunter"))
+	token := strings.Repeat("T0ken", 200)
+	s.Add([]byte(token))
+	in := "535 HUNTER22 my hunter2, " + token + " expired " + token
+	if got, want := string(s.Scrub([]byte(in))), "535 *** ***, *** expired ***"; got != want {
+		t.Errorf("%q became %q, want %q", in, got, want)
+	}
+}
+
 func TestMayBeResponse(t *testing.T) {
 	for in, want := range map[string]bool{"cHVuamFiQDEyMw==": true, "finish": false, "Hello, Alice (2)": false, "": false, "c2VjcmV0": true} {
 		if mayBeResponse([]byte(in)) != want {
@@ -95,5 +110,18 @@ func TestValid(t *testing.T) {
 		if Valid([]byte(in)) != want {
 			t.Errorf("%q: want %v", in, want)
 		}
+	}
+}
+
+// BenchmarkScrub looks for secrets that nearly are in the text at each of its octets.
+func BenchmarkScrub(b *testing.B) {
+	var s Scrubber
+	for i := range maxSecrets {
+		s.Add([]byte(strings.Repeat("a", 400+i) + "b"))
+	}
+	text := []byte(strings.Repeat("a", 4000))
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		s.Scrub(text)
 	}
 }

@@ -20,7 +20,9 @@ const Mask = "***"
 
 // Scrubber masks the secrets of one session wherever a peer says them again, as servers do that repeat in an error reply
 // what they did not understand. Its zero value knows none.
-type Scrubber struct{ secrets [][]byte }
+type Scrubber struct {
+	secrets [][]byte // folded
+}
 
 // Add remembers a secret in the form in which it was sent, and the words of it between control octets.
 func (s *Scrubber) Add(secret []byte) {
@@ -31,7 +33,7 @@ func (s *Scrubber) Add(secret []byte) {
 }
 
 func (s *Scrubber) add(secret []byte) {
-	secret = clip(bytes.TrimSpace(secret), maxSecretLen)
+	secret = fold(clip(bytes.TrimSpace(secret), maxSecretLen))
 	if len(secret) < minSecretLen {
 		return
 	}
@@ -43,7 +45,7 @@ func (s *Scrubber) add(secret []byte) {
 	if len(s.secrets) == maxSecrets {
 		s.secrets = s.secrets[1:]
 	}
-	s.secrets = append(s.secrets, bytes.Clone(secret))
+	s.secrets = append(s.secrets, secret)
 }
 
 // AddEncoded remembers a secret and its base64 form.
@@ -77,40 +79,58 @@ func (s *Scrubber) Unknown(line []byte, suspect bool) []byte {
 // Scrub returns text without the secrets: text itself where there are none in it, and else a masked copy. Case is not
 // looked at, as some servers answer in upper case.
 func (s *Scrubber) Scrub(text []byte) []byte {
-	for _, secret := range s.secrets {
-		text = mask(text, secret)
-	}
-	return text
-}
-
-func mask(text, secret []byte) []byte {
-	i := indexFold(text, secret)
-	if i < 0 {
+	if len(s.secrets) == 0 {
 		return text
 	}
-	var out []byte
-	for ; i >= 0; i = indexFold(text, secret) {
-		out = append(append(out, text[:i]...), Mask...)
-		text = text[i+len(secret):]
-	}
-	return append(out, text...)
-}
-
-// indexFold is bytes.Index without regard to the case of ASCII letters.
-func indexFold(text, secret []byte) int {
-	for i := 0; i+len(secret) <= len(text); i++ {
-		if lower(text[i]) == lower(secret[0]) && bytes.EqualFold(text[i:i+len(secret)], secret) {
-			return i
+	folded := fold(text)
+	var hidden []bool // which octets of text are secret; nil: none
+	for _, secret := range s.secrets {
+		for from, to := 0, 0; ; {
+			i := bytes.Index(folded[to:], secret)
+			if i < 0 {
+				break
+			}
+			if hidden == nil {
+				hidden = make([]bool, len(text))
+			}
+			from, to = to+i, to+i+len(secret)
+			for len(secret) == maxSecretLen && to < len(text) && text[to] > ' ' { // more of it was not remembered
+				to++
+			}
+			for ; from < to; from++ {
+				hidden[from] = true
+			}
 		}
 	}
-	return -1
+	if hidden == nil {
+		return text
+	}
+	return mask(text, hidden)
 }
 
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
+// mask returns a copy of text with a Mask for each run of hidden octets.
+func mask(text []byte, hidden []bool) []byte {
+	out := make([]byte, 0, len(text)+len(Mask))
+	for i, c := range text {
+		switch {
+		case !hidden[i]:
+			out = append(out, c)
+		case i == 0 || !hidden[i-1]:
+			out = append(out, Mask...)
+		}
 	}
-	return c
+	return out
+}
+
+// fold returns a copy of text with its ASCII letters in lower case: an octet for each octet.
+func fold(text []byte) []byte {
+	out := bytes.Clone(text)
+	for i, c := range out {
+		if 'A' <= c && c <= 'Z' {
+			out[i] = c + 'a' - 'A'
+		}
+	}
+	return out
 }
 
 // cutLogin splits a line that begins like a login into those words and what follows them. IMAP has a tag before the
