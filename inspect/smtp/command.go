@@ -72,9 +72,12 @@ func (p *Parser) begin(verb string, arg []byte) {
 		return
 	}
 	p.wait(p.command.Verb, p.command.Line)
+	p.blob.owed = false
 	switch verb {
 	case "DATA", "STARTTLS", "AUTH":
 		p.holdFor(verb)
+	case "XEXCH50":
+		p.awaitBlob(arg)
 	case "LHLO":
 		p.lmtp = true
 	}

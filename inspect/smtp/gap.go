@@ -45,6 +45,11 @@ func (p *Parser) clientGap(lost int64) {
 		if lost = p.countedGap(lost); lost == 0 {
 			return
 		}
+	case inBlob:
+		if p.passOverGap(lost) {
+			p.emit(&wire.Gap{Time: p.now, Dir: wire.FromClient, Lost: lost})
+			return
+		}
 	case opaque, beforeTLS:
 		p.mode = opaque
 		p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromClient, Lost: lost})

@@ -12,7 +12,7 @@ const maxHold = 4 << 10
 
 // holding is the client's octets behind a command whose reply says what they are.
 type holding struct {
-	verb string // of the command: DATA, STARTTLS or AUTH
+	verb string // of the command: DATA, STARTTLS, AUTH or XEXCH50
 	n    int    // its number
 	buf  []byte
 }
@@ -56,6 +56,12 @@ func (p *Parser) settle(r *wire.Reply) {
 		} else {
 			p.release(inLines)
 		}
+	case "XEXCH50":
+		if r.Code/100 == 3 {
+			p.release(inBlob)
+		} else {
+			p.release(inLines)
+		}
 	case "STARTTLS":
 		if r.Code/100 == 2 {
 			p.injected()
@@ -82,6 +88,8 @@ func (p *Parser) guess() {
 		p.release(inBody)
 	case p.hold.verb == "STARTTLS":
 		p.release(beforeTLS)
+	case p.hold.verb == "XEXCH50":
+		p.release(inBlob)
 	case len(p.hold.buf) > 0:
 		p.release(inResponse)
 	default:

@@ -163,6 +163,8 @@ func (p *Parser) replied(r reply) {
 		if p.endUnseen(code) || p.mail.refused {
 			ev.Verb = wire.DataEnd
 		}
+	case p.blob.owed:
+		ev.To, ev.Verb, p.blob.owed = p.blob.n, "XEXCH50", false
 	case p.replies == 0 && code == 220:
 		ev.Verb = wire.Connect
 	case code != 421 && p.matched && p.order == exact: // RFC 5321 section 3.8: the server may close at any time

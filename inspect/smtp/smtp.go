@@ -24,6 +24,7 @@ const (
 	inResponse             // one response of an AUTH exchange
 	inBody                 // a mail after DATA
 	inChunk                // a mail's octets after BDAT
+	inBlob                 // octets after XEXCH50
 	held                   // what the reply to the last command says (hold.go)
 	inDoubt                // a mail or commands, behind an ambiguous end of data (doubt.go)
 	beforeTLS              // TLS, or plain text in a decrypted capture: the first octet tells
@@ -48,6 +49,7 @@ type Parser struct {
 	late     int // what is parsed was held before
 	hold     holding
 	mail     mail
+	blob     blob
 	doubt    *doubt // only in mode inDoubt
 	auth     sasl.Exchange
 	authLive bool // an attempt waits for its result
@@ -137,6 +139,8 @@ func (p *Parser) clientOctets(data []byte) {
 			data = p.dotted(data)
 		case inChunk:
 			data = p.counted(data)
+		case inBlob:
+			data = p.passOver(data)
 		case held:
 			data = p.keep(data)
 		case inDoubt:
