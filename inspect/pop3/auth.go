@@ -64,7 +64,7 @@ func (p *Parser) response(l wire.Line) {
 	p.commands++
 	p.emit(&wire.Command{Time: p.now, N: p.commands, Verb: "AUTH", Line: shown, Cut: l.Cut, Response: true})
 	p.wait("AUTH", []byte("AUTH "+p.auth.Mechanism))
-	p.mode, p.holdN, p.stls = held, p.commands, false
+	p.holdFor("AUTH")
 }
 
 // secret remembers a response, so that an echo of it is not shown, and takes the user from it.
@@ -101,15 +101,17 @@ func (p *Parser) release(m mode) {
 	p.late--
 }
 
-// guess goes on without the reply to AUTH or STLS: it is taken to have succeeded, unless what follows is a command.
+// guess goes on without the reply to AUTH, STLS or XTND XMIT: it is taken to have succeeded, unless what follows is a command.
 func (p *Parser) guess() {
 	line, _, whole := bytes.Cut(p.hold, []byte("\n"))
 	switch refused := whole && Known(line); {
 	case refused:
-		p.mask = !p.stls
+		p.mask = p.holdVerb == "AUTH"
 		p.release(inLines)
-	case p.stls:
+	case p.holdVerb == "STLS":
 		p.release(beforeTLS)
+	case p.holdVerb == "XTND":
+		p.beginSubmission()
 	case len(p.hold) > 0:
 		p.release(inResponse)
 	default:
@@ -117,13 +119,15 @@ func (p *Parser) guess() {
 	}
 }
 
-// settle goes on after the reply to the AUTH or STLS that holds.
+// settle goes on after the reply to the command that holds.
 func (p *Parser) settle(r *wire.Reply, challenge bool) {
 	switch {
-	case p.stls && r.OK:
+	case p.holdVerb == "STLS" && r.OK:
 		p.injected()
 		p.release(beforeTLS)
-	case p.stls:
+	case p.holdVerb == "XTND" && r.OK:
+		p.beginSubmission()
+	case p.holdVerb != "AUTH":
 		p.release(inLines)
 	case challenge:
 		p.auth.Challenge(r.Text)

@@ -79,10 +79,12 @@ func (p *Parser) commandLine(l wire.Line) {
 	l.Anomalies(p.say)
 	p.emit(&ev)
 	p.wait(ev.Verb, ev.Line)
-	if verb == "STLS" || verb == "AUTH" && len(arg) > 0 {
-		p.mode, p.holdN, p.stls = held, p.commands, verb == "STLS"
+	if verb == "STLS" || verb == "AUTH" && len(arg) > 0 || verb == "XTND" && submits(arg) {
+		p.holdFor(verb)
 	}
 }
+
+func (p *Parser) holdFor(verb string) { p.mode, p.holdN, p.holdVerb = held, p.commands, verb }
 
 // maxUser bounds the octets kept of a user name.
 const maxUser = 256

@@ -19,7 +19,8 @@ type mode uint8
 const (
 	inLines    mode = iota // commands
 	inResponse             // one response of an AUTH exchange
-	held                   // what the reply to AUTH or STLS says
+	inBody                 // a mail that the client sends, after XTND XMIT
+	held                   // what the reply to AUTH, STLS or XTND XMIT says
 	beforeTLS              // TLS, or plain text in a decrypted capture: the first octet tells
 	opaque                 // nothing that can be read
 )
@@ -56,7 +57,7 @@ type Parser struct {
 	late       int    // what is parsed was held before
 	hold       []byte // client octets, until the reply to command holdN
 	holdN      int
-	stls       bool // that command is STLS, else AUTH
+	holdVerb   string // of that command: AUTH, STLS or XTND
 
 	user     string    // of the last USER
 	attempts []attempt // PASS and APOP commands that wait for their reply
@@ -74,6 +75,7 @@ type Parser struct {
 	veiled   bool // the server's octets are TLS, the client's are still to come
 	early    *early
 
+	sent   wire.DotReader // of the mail that the client sends
 	dots   wire.DotReader
 	holed  bool // octets of the mail or the list are lost
 	bareLF bool // the status line ended with a bare LF, so a mail may do so too
@@ -150,6 +152,8 @@ func (p *Parser) clientOctets(data []byte) {
 				p.guess()
 			}
 			data = data[n:]
+		case inBody:
+			data = p.submitted(data)
 		case beforeTLS:
 			p.firstAfterTLS(data[0])
 		case opaque:
@@ -197,6 +201,10 @@ func (p *Parser) clientGap(lost int64) {
 		return
 	}
 	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromClient, Lost: lost})
+	if p.mode == inBody {
+		p.sent.Lose(discard)
+		return
+	}
 	p.mode = inLines
 	p.client.Reset()
 	p.resync, p.unsure = true, true

@@ -32,6 +32,9 @@ func (p *Parser) serverLine(l wire.Line) {
 		p.emit(&wire.Noise{Time: p.now, Dir: wire.FromServer, Line: p.scrub.Scrub(l.Data)})
 		return
 	}
+	if p.mode == inBody && p.waiting.Len() == 0 && status == "+OK" { // the end was lost, or is one for the server only
+		p.endSubmission()
+	}
 	if !p.holdEarly(l, status) {
 		p.statusLine(l, status, text, p.match(status))
 	}
@@ -129,8 +132,10 @@ func (p *Parser) follow(r *wire.Reply, status string) {
 // RFC 6856 section 3.2).
 func manyLines(verb string, arg []byte) bool {
 	switch verb {
-	case "RETR", "TOP", "CAPA", "XTND":
+	case "RETR", "TOP", "CAPA":
 		return true
+	case "XTND":
+		return !submits(arg)
 	case "LIST", "UIDL", "AUTH", "LANG":
 		return len(arg) == 0
 	}
