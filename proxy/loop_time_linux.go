@@ -56,9 +56,22 @@ func (l *loop) expire(now time.Time) {
 	for _, list := range l.relaying {
 		idle := list.patience + touchTime(list.patience)
 		for pr := list.first; pr != nil && now.Sub(pr.touched) >= idle; pr = list.first {
-			l.end(pr, inspect.EndTimeout)
+			if pr.drains() {
+				l.touch(pr, now)
+			} else {
+				l.end(pr, inspect.EndTimeout)
+			}
 		}
 	}
+}
+
+// drains says whether one side still takes what the kernel holds for it, of which no event tells.
+func (pr *pair) drains() (one bool) {
+	for i := range pr.legs {
+		g := &pr.legs[i]
+		one = drains(g.fd, &g.taken) || one
+	}
+	return one
 }
 
 // touchTime is how exact the order of idle pairs is.

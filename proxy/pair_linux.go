@@ -48,6 +48,7 @@ type leg struct {
 	broken   bool   // nothing can be sent to it any more
 	out      []byte // what it has not taken yet
 	room     *block // of out
+	taken    int64  // by it, when the pair looked idle last
 }
 
 // event goes on with one side.

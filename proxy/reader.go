@@ -3,33 +3,23 @@ package proxy
 import (
 	"net"
 	"syscall"
-	"time"
 )
 
 // reader reads one direction of a call. While it waits on a socket it holds no buffer.
 type reader struct {
-	c     *call
 	block *block
 	large bool // the last read filled a small block
 }
 
-// read returns the next octets, borrowed until the next call. It waits as long as the call may be idle.
+// read returns the next octets, borrowed until the next call.
 func (r *reader) read(e end) ([]byte, error) {
-	for {
-		r.release()
-		if !r.c.broken.Load() {
-			_ = e.SetReadDeadline(time.Now().Add(max(0, r.c.idle())))
-		}
-		n, err := r.once(e)
-		if n == 0 && isTimeout(err) && r.c.idle() > 0 && !r.c.broken.Load() {
-			continue // the other side was active meanwhile
-		}
-		if r.block == nil {
-			return nil, err
-		}
-		r.large = n == len(r.block.data)
-		return r.block.data[:n], err
+	r.release()
+	n, err := r.once(e)
+	if r.block == nil {
+		return nil, err
 	}
+	r.large = n == len(r.block.data)
+	return r.block.data[:n], err
 }
 
 func (r *reader) once(e end) (int, error) {

@@ -40,8 +40,10 @@ type call struct {
 
 	mu    sync.Mutex // guards what follows
 	under [2]end     // the sockets
+	taken [2]int64   // by their peers, when the call looked idle last
 	how   inspect.End
 	over  bool
+	watch *time.Timer // runs lookIdle; nil until octets are relayed
 }
 
 // accept takes the connections of a route, and gives each a goroutine.
@@ -221,6 +223,9 @@ func (c *call) close() {
 	defer c.mu.Unlock()
 	over := c.over
 	c.over = true
+	if c.watch != nil {
+		c.watch.Stop()
+	}
 	if !over {
 		for _, e := range c.ends {
 			if e != nil {
@@ -261,6 +266,10 @@ func (c *call) breakOff(how inspect.End) {
 
 // relay moves octets in both directions until both have ended.
 func (c *call) relay() {
+	c.touch()
+	c.mu.Lock()
+	c.watch = time.AfterFunc(c.r.IdleTimeout, c.lookIdle)
+	c.mu.Unlock()
 	var both sync.WaitGroup
 	both.Go(func() { c.move(wire.FromServer) })
 	c.move(wire.FromClient)
@@ -272,7 +281,7 @@ func (c *call) relay() {
 
 // move relays one direction: read, show, write.
 func (c *call) move(from wire.Direction) {
-	r := reader{c: c}
+	var r reader
 	defer r.release()
 	if from == wire.FromServer && c.upgrade != nil {
 		defer c.upgrade.decide(failed) // if the client still waits for a decision
@@ -300,9 +309,6 @@ func (c *call) move(from wire.Direction) {
 			c.pump.HalfClose(from, time.Now())
 			_ = c.under[from.Reverse()].CloseWrite() // the end of the socket only: TLS is cut off for the other side too
 			return
-		case isTimeout(err) && !c.broken.Load():
-			c.breakOff(inspect.EndTimeout)
-			return
 		default:
 			c.breakOff(inspect.EndReset)
 			return
@@ -315,19 +321,13 @@ func (c *call) move(from wire.Direction) {
 func (c *call) pass(from wire.Direction, data []byte) bool {
 	c.show(from, data)
 	to := c.ends[from.Reverse()]
-	_ = to.SetWriteDeadline(time.Now().Add(c.r.IdleTimeout))
-	_, err := to.Write(data)
-	switch {
-	case err == nil:
-		c.touch()
-		return true
-	case isTimeout(err):
-		c.breakOff(inspect.EndTimeout)
-	default:
+	if _, err := to.Write(data); err != nil {
 		c.broken.Store(true)
 		_ = to.SetReadDeadline(time.Now().Add(lastWordsTime))
+		return false
 	}
-	return false
+	c.touch()
+	return true
 }
 
 // show lets the session see octets, and counts them: also those that are not passed on.
@@ -340,9 +340,32 @@ const lastWordsTime = 5 * time.Second // for what a side said before it broke th
 
 func (c *call) touch() { c.last.Store(int64(time.Since(c.begin))) }
 
-// idle says how long the call may still be idle.
-func (c *call) idle() time.Duration {
-	return c.r.IdleTimeout - (time.Since(c.begin) - time.Duration(c.last.Load()))
+// lookIdle ends the call if it was idle for too long.
+func (c *call) lookIdle() {
+	left := c.r.IdleTimeout - (time.Since(c.begin) - time.Duration(c.last.Load()))
+	if left <= 0 && c.drains() {
+		c.touch()
+		left = c.r.IdleTimeout
+	}
+	if left <= 0 {
+		c.breakOff(inspect.EndTimeout)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over {
+		c.watch.Reset(left)
+	}
+}
+
+// drains says whether one side still takes what the kernel holds for it.
+func (c *call) drains() (one bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, e := range c.under {
+		one = endDrains(e, &c.taken[i]) || one
+	}
+	return one
 }
 
 func isTimeout(err error) bool {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"syscall"
 	"unsafe"
@@ -130,6 +131,33 @@ func dialFrom(fd int, client netip.AddrPort) error {
 // resetOnClose makes the close of a socket a reset.
 func resetOnClose(fd int) {
 	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+}
+
+// drains says whether the peer of a socket has octets still to take, and has taken some since the time before, as taken
+// says. The first time it is believed to have.
+func drains(fd int, taken *int64) bool {
+	before := *taken
+	*taken = 0
+	queued, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil || queued == 0 {
+		return false
+	}
+	if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+		*taken = int64(info.Bytes_acked)
+	} else { // a unix socket's
+		*taken = math.MaxInt32 - int64(queued)
+	}
+	return *taken > before
+}
+
+// endDrains is drains for a connection.
+func endDrains(e end, taken *int64) (well bool) {
+	if conn, ok := e.(syscall.Conn); ok {
+		if raw, err := conn.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { well = drains(int(fd), taken) }) // it may be closed
+		}
+	}
+	return well
 }
 
 // originalOf is originalServer for an accepted connection.

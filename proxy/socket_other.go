@@ -20,4 +20,6 @@ func originalOf(end) (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.New("where a client wanted to go can be found out on Linux only")
 }
 
+func endDrains(end, *int64) bool { return false }
+
 func bindTo(netip.AddrPort) func(network, address string, c syscall.RawConn) error { return nil }
