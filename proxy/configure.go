@@ -12,6 +12,9 @@ import (
 // are opened, or closed. Recorder, Trace, Location and Warn stay as they are. If it fails, all stays as it was; the error
 // is a sentence like those of Listen. Once ctx is done, it fails.
 func (p *Proxy) Reconfigure(ctx context.Context, o Options) error {
+	if err := o.prepare(); err != nil {
+		return err
+	}
 	p.changing.Lock()
 	defer p.changing.Unlock()
 	if p.ending {
@@ -63,9 +66,6 @@ func (p *Proxy) openAll(ctx context.Context, o *Options) (routes []*route, err e
 		if r.Own != nil {
 			opened.Terms = r.Own.withDefaults()
 		}
-		if err := opened.prepare(); err != nil {
-			return routes, err
-		}
 		if err := opened.open(ctx, takeOpen(&open, r.Listen)); err != nil {
 			return routes, fmt.Errorf("%s: %w", r, err)
 		}
@@ -85,15 +85,23 @@ func (p *Proxy) openAll(ctx context.Context, o *Options) (routes []*route, err e
 	return routes, p.limitDescriptors(o)
 }
 
-// prepare makes sure that the route's terms can be kept.
-func (r *route) prepare() error {
-	if r.Transparent {
-		if err := mayBeTransparent(); err != nil {
-			return err
+// prepare makes sure that the terms of all routes can be kept. It may wait for a disk, and so holds no lock.
+func (o *Options) prepare() error {
+	for _, r := range o.Routes {
+		terms := &o.Terms
+		if r.Own != nil {
+			terms = r.Own
 		}
-	}
-	if r.Terminate != nil {
-		return r.Terminate.load()
+		if terms.Transparent {
+			if err := mayBeTransparent(); err != nil {
+				return err
+			}
+		}
+		if terms.Terminate != nil {
+			if err := terms.Terminate.load(); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

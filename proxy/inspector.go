@@ -170,8 +170,17 @@ func (p *Proxy) commit(ctx context.Context) {
 			in.journal.Cut()
 			in.using.Unlock()
 		}
-		if err := p.Options().Recorder.Commit(); err != nil {
-			p.warn("commit", "what was seen could not be written: "+err.Error())
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			if err := p.Options().Recorder.Commit(); err != nil {
+				p.warn("commit", "what was seen could not be written: "+err.Error())
+			}
+		}()
+		select {
+		case <-written:
+		case <-ctx.Done(): // the disk may never answer; who closes the recorder waits for it
+			return
 		}
 	}
 }

@@ -133,7 +133,10 @@ func Listen(ctx context.Context, o Options) (*Proxy, error) {
 	p.inspecting, p.inspected = context.WithCancel(context.Background())
 	o = o.withDefaults()
 	p.options.Store(&o)
-	var err error
+	err := o.prepare()
+	if err != nil {
+		return nil, err
+	}
 	if p.routes, err = p.openAll(ctx, &o); err != nil {
 		return nil, err
 	}
@@ -188,7 +191,7 @@ func (p *Proxy) Addrs() []net.Addr {
 }
 
 // Serve relays until ctx is done. Then it accepts no more, lets conversations end within the drain timeout, or until now
-// is done, and returns when the journals were told everything; the last batches wait for the recorder's Close.
+// is done, and returns when the journals were told everything; the last batches wait for the recorder's Close, as may a Commit that is under way.
 func (p *Proxy) Serve(ctx, now context.Context) error {
 	for range max(1, runtime.NumCPU()) {
 		in := newInspector(p)
@@ -196,7 +199,7 @@ func (p *Proxy) Serve(ctx, now context.Context) error {
 		p.watchers.Go(func() { in.run(p.inspecting) })
 	}
 	p.watchers.Go(func() { p.commit(p.inspecting) })
-	p.watchers.Go(func() { p.reloadCertificates(p.inspecting) })
+	go p.reloadCertificates(p.inspecting) // it may wait for a disk
 	err := p.begin()
 	if err == nil {
 		<-ctx.Done()

@@ -237,13 +237,9 @@ func (s *service) run(hangups <-chan os.Signal) error {
 			}
 		})
 	}
-	indexed := make(chan struct{})
-	go func() {
-		defer close(indexed)
-		if s.Bool("index") {
-			followIndex(ctx, s.log, s.String("data"))
-		}
-	}()
+	if s.Bool("index") {
+		besides.Go(func() { followIndex(ctx, s.log, s.String("data")) })
+	}
 	seen, enough := context.WithCancel(context.Background())
 	defer enough()
 	var captured tap.Stats
@@ -261,10 +257,14 @@ func (s *service) run(hangups <-chan os.Signal) error {
 	parts.Wait()
 	stop()
 	enough()
-	besides.Wait()
+	rested := make(chan struct{})
+	go func() {
+		defer close(rested)
+		besides.Wait()
+	}()
 	select {
-	case <-indexed:
-	case <-again.Done(): // it may wait for a disk that does not answer
+	case <-rested:
+	case <-again.Done(): // they may wait for a disk that does not answer
 	}
 	err := errors.Join(failed, closeInTime(again, s.kept))
 	s.rare.end()
