@@ -40,7 +40,7 @@ func TestFrozenRecorder(t *testing.T) {
 // force.
 func TestFrozenCertificate(t *testing.T) {
 	for name, read := range map[string]func(r *rig){
-		"changed":      func(*rig) {},
+		"changed": func(*rig) {},
 		"reconfigured": func(r *rig) {
 			go func() {
 				_ = r.tryReconfigure(func(o *Options) { o.Terminate = &Terminate{Cert: o.Terminate.Cert, Key: o.Terminate.Key} })

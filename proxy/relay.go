@@ -27,7 +27,8 @@ type call struct {
 	r       *route
 	pump    *Pump
 	ends    [2]end // by the direction of what they send: sockets, or the TLS connections in them
-	client  netip.AddrPort
+	peer    netip.AddrPort // who has connected to us
+	client  netip.AddrPort // for whom: a PROXY header may say so
 	own     netip.AddrPort // that a PROXY header says the client has connected to
 	server  netip.AddrPort
 	begin   time.Time
@@ -93,7 +94,8 @@ func (p *Proxy) pause() {
 const acceptPause = 50 * time.Millisecond
 
 func newCall(r *route, client end) *call {
-	c := &call{r: r, begin: time.Now(), how: inspect.EndClosed, client: addressOf(client.RemoteAddr())}
+	c := &call{r: r, begin: time.Now(), how: inspect.EndClosed, peer: addressOf(client.RemoteAddr())}
+	c.client = c.peer
 	c.under[wire.FromClient] = client
 	return c
 }
@@ -113,7 +115,7 @@ func (c *call) run() {
 
 // connect connects to the server.
 func (c *call) connect() bool {
-	servers, err := c.r.serversFor(c.client, c.original)
+	servers, err := c.r.serversFor(c.peer, c.original)
 	if len(servers) > 0 {
 		c.server = servers[0]
 	}
@@ -147,7 +149,7 @@ func (c *call) dial(servers []netip.AddrPort) (conn end, err error) {
 			break
 		}
 	}
-	if err == nil && p.ours.has(c.client, c.original) {
+	if err == nil && p.ours.has(c.peer, c.original) {
 		_ = conn.Close()
 		return nil, errCircle // the hop before has said only now that it is one
 	}

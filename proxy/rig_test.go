@@ -128,13 +128,16 @@ func hangUp(t testing.TB, client, server *net.TCPConn) {
 	_ = server.Close()
 }
 
-// turnedAway is a client that connects and is reset without a word.
-func (r *rig) turnedAway() {
+// turnedAway is a client that connects, may say something, and is reset without a word.
+func (r *rig) turnedAway(says ...string) {
 	r.t.Helper()
 	c, err := net.Dial("tcp", r.Addrs()[0].String())
 	if err == nil {
 		defer c.Close()
 		_ = c.SetDeadline(time.Now().Add(tooLong))
+		for _, text := range says {
+			send(r.t, c, text)
+		}
 		_, err = c.Read(make([]byte, 1))
 	}
 	if !isReset(err) {

@@ -136,6 +136,14 @@ func TestLateCircles(t *testing.T) {
 				r.routes[0].servers.Store(&[]netip.AddrPort{own})
 				return r
 			},
+			"the proxy believes its own PROXY header": func(t *testing.T) *rig {
+				o := o
+				o.AcceptProxy, o.SendProxy = localhost, 1
+				r := newRig(t, o)
+				own := r.Addrs()[0].(*net.TCPAddr).AddrPort()
+				r.routes[0].servers.Store(&[]netip.AddrPort{own})
+				return r
+			},
 			"nobody redirected the client": func(t *testing.T) *rig {
 				o := o
 				o.Routes = []Route{{Protocol: inspect.SMTP, Listen: "127.0.0.1:0", Upstream: Original}}
@@ -146,7 +154,11 @@ func TestLateCircles(t *testing.T) {
 				r := begin(t)
 				for n := range 20 {
 					before := r.Stats().Accepted
-					r.turnedAway()
+					if len(r.Options().AcceptProxy) > 0 {
+						r.turnedAway("PROXY UNKNOWN\r\n")
+					} else {
+						r.turnedAway()
+					}
 					eventually(t, "all has ended", func() bool { return r.Stats().Active == 0 })
 					if hops := r.Stats().Accepted - before; hops > 16 { // a loop can be quicker than another one
 						t.Fatalf("connection %d came back %d times", n, hops)
