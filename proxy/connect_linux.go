@@ -47,7 +47,7 @@ func (l *loop) nextServer(pr *pair, cause error) {
 	if g.fd >= 0 {
 		_ = unix.Close(g.fd)
 		g.fd = -1
-		l.p.ours.remove(pr.outgoing)
+		l.p.ours.remove(pr.next)
 	}
 	if len(pr.servers) == 0 {
 		l.unreachable(pr, cause)
@@ -72,8 +72,8 @@ func (l *loop) tryServer(pr *pair) {
 		l.nextServer(pr, err)
 	default:
 		pr.legs[wire.FromServer].fd = fd
-		pr.outgoing = ownAddress(fd)
-		l.p.ours.add(pr.outgoing, loopedBack(pr.server))
+		pr.next = hop{ownAddress(fd), loopedBack(pr.server)}
+		l.p.ours.add(pr.next)
 		if err := l.watch(fd, interest, pr.slot*2+int32(wire.FromServer), pr.generation); err != nil {
 			l.nextServer(pr, err)
 		}
@@ -132,7 +132,7 @@ func (l *loop) refused(pr *pair) bool {
 func (l *loop) connect(pr *pair) {
 	g := &pr.legs[wire.FromServer]
 	client := pr.legs[wire.FromClient].fd
-	if l.p.ours.has(pr.client, func() (netip.AddrPort, error) { return originalServer(client) }) {
+	if l.p.ours.has(pr.client, func() (netip.AddrPort, error) { return originalServer(client) }, pr.next) {
 		l.unreachable(pr, errCircle) // the hop before has said only now that it is one
 		return
 	}

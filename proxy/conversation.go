@@ -12,39 +12,40 @@ import (
 	"github.com/mailwire/mailwire/inspect/record"
 )
 
-// ours are the connections of this proxy to servers. One that comes in again leads in a circle, by the packet filter or by
-// a route.
+// ours are the connections of this proxy to servers that have not said anything yet. One that comes in again leads in a
+// circle, by the packet filter or by a route, and nobody greets there. One to a server that has greeted leads in none: with
+// Transparent it is from the client's own address, and a client may come from any of its ports, also from that one.
 type ours struct {
 	mu  sync.Mutex
-	set map[netip.AddrPort]netip.AddrPort // from our address to the server's
+	set map[hop]bool
 }
 
-func (o *ours) add(own, server netip.AddrPort) {
+// hop is a connection from an address of ours; two to different servers may have the same one.
+type hop struct{ own, server netip.AddrPort }
+
+func (o *ours) add(h hop) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.set == nil {
-		o.set = map[netip.AddrPort]netip.AddrPort{}
+		o.set = map[hop]bool{}
 	}
-	o.set[own] = server
+	o.set[h] = true
 }
 
-func (o *ours) remove(own netip.AddrPort) {
+func (o *ours) remove(h hop) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.set, own)
+	delete(o.set, h)
 }
 
-// has says whether the connection from client to what original tells is one of ours. Two connections to different
-// servers may have the same port on our side, so the client's address alone does not tell.
-func (o *ours) has(client netip.AddrPort, original func() (netip.AddrPort, error)) bool {
-	o.mu.Lock()
-	server, ok := o.set[client]
-	o.mu.Unlock()
-	if !ok {
-		return false
-	}
+// has says whether the connection from client to what original tells is one of ours. It is not if next, the hop to which
+// it has led, only looks the same.
+func (o *ours) has(client netip.AddrPort, original func() (netip.AddrPort, error), next hop) bool {
 	wanted, err := original()
-	return err == nil && wanted == server
+	h := hop{client, wanted}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return err == nil && o.set[h] && h != next
 }
 
 // loopedBack returns where a connection to server arrives: what is unspecified is this host's loopback.

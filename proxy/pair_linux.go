@@ -25,7 +25,7 @@ type pair struct {
 	touched    time.Time // as its list has it
 	client     netip.AddrPort
 	server     netip.AddrPort
-	outgoing   netip.AddrPort   // our address towards the server
+	next       hop              // to the server, until it has said something
 	servers    []netip.AddrPort // still to be tried
 	list       *pairList
 	before     *pair // in it
@@ -137,6 +137,10 @@ func (l *loop) pass(pr *pair, from wire.Direction, n int) {
 	if m < n && !dst.broken {
 		l.hold(dst, data[m:])
 	}
+	if from == wire.FromServer && pr.next != (hop{}) {
+		l.p.ours.remove(pr.next)
+		pr.next = hop{}
+	}
 	l.p.counts.relayed[from].Add(int64(n))
 	if n >= giveFrom {
 		pr.pump.Give(from, now, l.block, n)
@@ -234,7 +238,7 @@ func (l *loop) end(pr *pair, how inspect.End) {
 	}
 	pr.list.remove(pr)
 	if pr.legs[wire.FromServer].fd >= 0 {
-		l.p.ours.remove(pr.outgoing)
+		l.p.ours.remove(pr.next)
 	}
 	for i := range pr.legs {
 		g := &pr.legs[i]

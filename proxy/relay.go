@@ -26,11 +26,12 @@ type end interface {
 type call struct {
 	r       *route
 	pump    *Pump
-	ends    [2]end // by the direction of what they send: sockets, or the TLS connections in them
+	ends    [2]end         // by the direction of what they send: sockets, or the TLS connections in them
 	peer    netip.AddrPort // who has connected to us
 	client  netip.AddrPort // for whom: a PROXY header may say so
 	own     netip.AddrPort // that a PROXY header says the client has connected to
 	server  netip.AddrPort
+	next    hop // to the server
 	begin   time.Time
 	last    atomic.Int64 // time of the last octet, in nanoseconds since begin
 	broken  atomic.Bool  // one side takes nothing more
@@ -149,7 +150,7 @@ func (c *call) dial(servers []netip.AddrPort) (conn end, err error) {
 			break
 		}
 	}
-	if err == nil && p.ours.has(c.peer, c.original) {
+	if err == nil && p.ours.has(c.peer, c.original, hop{}) {
 		_ = conn.Close()
 		return nil, errCircle // the hop before has said only now that it is one
 	}
@@ -209,7 +210,8 @@ func (c *call) connected(server end) {
 		_ = server.Close()
 	}
 	c.mu.Unlock()
-	c.r.p.ours.add(addressOf(server.LocalAddr()), addressOf(server.RemoteAddr()))
+	c.next = hop{addressOf(server.LocalAddr()), addressOf(server.RemoteAddr())}
+	c.r.p.ours.add(c.next)
 	c.pump = c.r.begin(c.client, c.server, c.begin)
 	if c.r.SendProxy != 0 {
 		if !c.own.IsValid() {
@@ -240,9 +242,7 @@ func (c *call) close() {
 			_ = e.Close()
 		}
 	}
-	if server := c.under[wire.FromServer]; server != nil {
-		c.r.p.ours.remove(addressOf(server.LocalAddr()))
-	}
+	c.r.p.ours.remove(c.next)
 	if c.pump != nil {
 		c.pump.End(time.Now(), c.how)
 	}
@@ -285,6 +285,7 @@ func (c *call) relay() {
 func (c *call) move(from wire.Direction) {
 	var r reader
 	defer r.release()
+	silent := from == wire.FromServer // it has not greeted yet
 	if from == wire.FromServer && c.upgrade != nil {
 		defer c.upgrade.decide(failed) // if the client still waits for a decision
 	}
@@ -292,6 +293,10 @@ func (c *call) move(from wire.Direction) {
 		data, err := r.read(c.ends[from])
 		if len(data) > 0 {
 			c.touch()
+			if silent {
+				silent = false
+				c.r.p.ours.remove(c.next)
+			}
 		}
 		if from == wire.FromClient && c.stranger {
 			data = c.stranded(data, err != nil)

@@ -198,25 +198,24 @@ var errCircle = errors.New("the connection would come back to this proxy; let th
 // serversFor returns the addresses of the server of a client, to be tried in this order. original finds out where it
 // wanted to go.
 func (r *route) serversFor(client netip.AddrPort, original func() (netip.AddrPort, error)) ([]netip.AddrPort, error) {
-	if r.p.ours.has(client, original) {
-		return nil, errCircle
-	}
+	servers, err := []netip.AddrPort{noAddress}, error(nil)
 	switch {
 	case r.Upstream == Original:
-		server, err := original()
-		if err == nil && r.listens(server) {
+		if servers[0], err = original(); err == nil && r.listens(servers[0]) {
 			err = errCircle
 		}
-		return []netip.AddrPort{server}, err
-	case r.unixServer() != "":
-		return []netip.AddrPort{noAddress}, nil
+	case r.unixServer() == "":
+		servers = *r.servers.Load()
 	}
-	return *r.servers.Load(), nil
+	if err == nil && r.p.ours.has(client, original, hop{}) {
+		err = errCircle
+	}
+	return servers, err
 }
 
 // named returns the server as a message to the administrator names it.
 func (r *route) named(server netip.AddrPort) string {
-	if r.Upstream == Original {
+	if r.Upstream == Original && server.IsValid() {
 		return server.String()
 	}
 	return strings.TrimPrefix(r.Upstream, unixPrefix)
