@@ -18,6 +18,7 @@ import (
 // next write.
 type piped struct {
 	t              *testing.T
+	call           *call
 	client, server *pipe
 	sessions       chan *record.Session
 	ended          chan struct{}
@@ -39,6 +40,7 @@ func newPiped(t *testing.T, r Route, terminate *Terminate) *piped {
 	g.client, ends[wire.FromClient] = newPipe()
 	g.server, ends[wire.FromServer] = newPipe()
 	c := newCall(&route{Route: r, Terms: Terms{Terminate: terminate}.withDefaults(), p: p}, ends[wire.FromClient])
+	g.call = c
 	go func() {
 		defer close(g.ended)
 		defer c.close()

@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"bytes"
+	"fmt"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -91,10 +94,7 @@ func (u *upgrade) done() bool {
 func (u *upgrade) client(data []byte) (n int, waits bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.over {
-		return len(data), false
-	}
-	for n < len(data) {
+	for n < len(data) && !u.over {
 		n += u.feed(wire.FromClient, data[n:])
 		if u.found == failed {
 			return -1, false
@@ -104,18 +104,36 @@ func (u *upgrade) client(data []byte) (n int, waits bool) {
 			return n, true
 		}
 	}
-	return n, false
+	return len(data), false
 }
 
 // feed lets the parser have one line, or what there is of one, and returns its length.
-func (u *upgrade) feed(from wire.Direction, data []byte) int {
-	n := bytes.IndexByte(data, '\n') + 1
+func (u *upgrade) feed(from wire.Direction, data []byte) (n int) {
+	n = bytes.IndexByte(data, '\n') + 1
 	if n == 0 {
 		n = len(data)
 	}
 	u.found, u.whole = undecided, false
+	defer func() {
+		if cause := recover(); cause != nil {
+			u.abandon(cause)
+		}
+	}()
 	u.parser.Feed(wire.Chunk{Dir: from, Time: time.Now(), Data: data[:n]}, u.event)
 	return n
+}
+
+// abandon goes on after a panic of the parser as where TLS is passed on: a STARTTLS is the server's from now on, as is the
+// TLS behind it, and who waits for an answer to one waits no longer.
+func (u *upgrade) abandon(cause any) {
+	p := u.c.r.p
+	p.counts.failures.Add(1)
+	p.warn("starttls", fmt.Sprintf("a conversation could not be looked through for its %s; it goes on, and TLS in it is not ended here: %v\n%s",
+		strings.ToUpper(u.how), cause, debug.Stack()))
+	u.found, u.over = undecided, true
+	if u.asked > 0 {
+		u.goOn()
+	}
 }
 
 func (u *upgrade) event(e wire.Event) {
@@ -168,7 +186,9 @@ func (u *upgrade) fromServer(data []byte) bool {
 			if !u.c.pass(wire.FromServer, answer) {
 				return u.decide(failed)
 			}
+			u.mu.Lock()
 			u.goOn()
+			u.mu.Unlock()
 		case undecided:
 			if len(answer) <= maxKept {
 				u.kept = answer
@@ -183,8 +203,6 @@ func (u *upgrade) fromServer(data []byte) bool {
 
 // goOn lets the client go on in plain text.
 func (u *upgrade) goOn() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	u.asked, u.behind = 0, nil
 	u.verdict <- refused
 }
@@ -194,10 +212,7 @@ func (u *upgrade) goOn() {
 func (u *upgrade) server(data []byte, parsed int) (begin, end int, found verdict) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for end = parsed; end < len(data); {
-		if u.over {
-			return len(data), len(data), undecided
-		}
+	for end = parsed; end < len(data) && !u.over; {
 		end += u.feed(wire.FromServer, data[end:])
 		switch {
 		case u.found != undecided:
@@ -205,6 +220,9 @@ func (u *upgrade) server(data []byte, parsed int) (begin, end int, found verdict
 		case u.whole || u.asked == 0:
 			begin = end
 		}
+	}
+	if u.over {
+		begin, end = len(data), len(data)
 	}
 	return begin, end, undecided
 }

@@ -1,0 +1,52 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/mailwire/mailwire/inspect"
+	"github.com/mailwire/mailwire/inspect/wire"
+)
+
+// failing is a parser that panics at a word.
+type failing struct {
+	wire.Parser
+	at string
+}
+
+func (f failing) Feed(c wire.Chunk, emit func(wire.Event)) {
+	if strings.Contains(string(c.Data), f.at) {
+		panic("a failure that the test makes")
+	}
+	f.Parser.Feed(c, emit)
+}
+
+// TestFailingUpgrade: where the parser fails, the conversation goes on, and TLS in it is the server's.
+func TestFailingUpgrade(t *testing.T) {
+	a := newAuthority(t)
+	terminate, _ := a.terminate()
+	for _, at := range []string{"EHLO", "STARTTLS", "250 mx", "220 2", "go ahead"} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newPiped(t, Route{Protocol: inspect.SMTP}, terminate)
+			said, p := "", g.call.r.p
+			p.Options().Warn = func(_, message string) { said = message }
+			synctest.Wait()
+			g.call.upgrade.parser = failing{g.call.upgrade.parser, at}
+			g.play([]spoken{
+				serverSays("220 mx\r\n"), clientSays("EHLO client\r\n"), serverSays("250 mx\r\n"), clientSays("STARTTLS\r\n"),
+			}, uncut)
+			g.server.say("220 2", ".0.0 go ahead\r\n")
+			if heard, want := g.client.hears(), "220 2.0.0 go ahead\r\n"; heard != want {
+				t.Errorf("%s: the client hears %q, want %q", at, heard, want)
+			}
+			g.play([]spoken{clientSays("\x16\x03\x01\x00\x05hello"), serverSays("\x16\x03\x03\x00\x05hello")}, uncut)
+			if n := p.Stats().Failures; n != 1 || !strings.HasPrefix(said, "a conversation could not be looked through for its STARTTLS; ") {
+				t.Errorf("%s: %d failures, and the log says %q", at, n, said)
+			}
+			if r := g.session(); r.TLS != nil && r.TLS.Ended {
+				t.Errorf("%s: recorded %+v", at, r.TLS)
+			}
+		})
+	}
+}
