@@ -306,6 +306,9 @@ func (c *call) move(from wire.Direction) {
 				return
 			}
 		}
+		if err != nil && from == wire.FromServer && c.upgrade != nil && !c.upgrade.passKept() {
+			return
+		}
 		switch {
 		case err == nil:
 		case err == io.EOF && !c.broken.Load():

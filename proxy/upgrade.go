@@ -201,6 +201,13 @@ func (u *upgrade) fromServer(data []byte) bool {
 	return true
 }
 
+// passKept passes on what the server has begun to answer, as it says no more; false if that cannot be written.
+func (u *upgrade) passKept() bool {
+	kept := u.kept
+	u.kept = nil
+	return len(kept) == 0 || u.c.pass(wire.FromServer, kept)
+}
+
 // goOn lets the client go on in plain text.
 func (u *upgrade) goOn() {
 	u.asked, u.behind = 0, nil

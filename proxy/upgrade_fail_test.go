@@ -50,3 +50,27 @@ func TestFailingUpgrade(t *testing.T) {
 		})
 	}
 }
+
+// TestPartialAnswer: what the server has begun to answer to STARTTLS, and will not end, comes to the client too.
+func TestPartialAnswer(t *testing.T) {
+	a := newAuthority(t)
+	for _, b := range begins[:2] {
+		for n := 1; n < len(b.agree); n++ {
+			terminate, _ := a.terminate()
+			s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate}})
+			client, server := s.pair()
+			talk(client, server, b.plain...)
+			client.say(b.command)
+			server.hear(b.command)
+			server.say(b.agree[:n])
+			_ = server.conn.Close()
+			if heard, err := client.rest(); heard != b.agree[:n] || err != nil {
+				t.Errorf("%s: the client hears %q of %q, %v", b.how, heard, b.agree[:n], err)
+			}
+			_ = client.conn.Close()
+			if r := s.session(); r.Octets.Server < int64(n) || r.TLS != nil {
+				t.Errorf("%s: recorded %d octets, %+v", b.how, r.Octets.Server, r.TLS)
+			}
+		}
+	}
+}
