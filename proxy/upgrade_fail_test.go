@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mailwire/mailwire/inspect"
 	"github.com/mailwire/mailwire/inspect/wire"
@@ -73,4 +75,37 @@ func TestPartialAnswer(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestLateHandshake: the time for a TLS handshake is its own, however long ago something was said before.
+func TestLateHandshake(t *testing.T) {
+	a := newAuthority(t)
+	terminate, certificate := a.terminate()
+	terminate.Name = serverName
+	words := agreements[inspect.SMTP]
+	synctest.Test(t, func(t *testing.T) {
+		g := newPiped(t, Route{Protocol: inspect.SMTP}, terminate)
+		g.play(plainDialogues[inspect.SMTP][:1], uncut)
+		time.Sleep(DefaultIdleTimeout - time.Second)
+		g.play([]spoken{clientSays(words.ask)}, uncut)
+		serving := make(chan error, 1)
+		go func() {
+			g.server.say(words.agree)
+			time.Sleep(DefaultConnectTimeout / 2)
+			serving <- tls.Server(g.server, &tls.Config{Certificates: []tls.Certificate{certificate}}).Handshake()
+		}()
+		if err := <-serving; err != nil {
+			t.Fatal("TLS with the server:", err)
+		}
+		if heard := g.client.hears(); heard != words.agree {
+			t.Fatalf("the client hears %q", heard)
+		}
+		time.Sleep(DefaultConnectTimeout / 2)
+		if err := tls.Client(g.client, &tls.Config{RootCAs: a.pool(), ServerName: proxyName}).Handshake(); err != nil {
+			t.Fatal("TLS with the client:", err)
+		}
+		if r := g.session(); r.TLS == nil || !r.TLS.Ended {
+			t.Errorf("recorded %+v", r.TLS)
+		}
+	})
 }
