@@ -101,6 +101,9 @@ func (l *loop) dial(pr *pair) (fd int, err error) {
 	if err == nil {
 		err = unix.Connect(fd, address)
 	}
+	if family != unix.AF_UNIX && ownAddress(fd) == loopedBack(pr.server) { // nobody listens there, so that the port was free
+		err = unix.ECONNREFUSED
+	}
 	if err != nil && err != unix.EINPROGRESS {
 		_ = unix.Close(fd)
 		return -1, err
