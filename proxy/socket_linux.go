@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -33,6 +34,9 @@ func mayBeTransparent() error {
 	return nil
 }
 
+// reservedFor returns how many descriptors are not for conversations. Each loop has two, and one of each listener.
+func reservedFor(routes int) int { return reserve + runtime.NumCPU()*(2+routes) }
+
 // limitDescriptors raises the limit of open files to what MaxConnections needs, as far as it may, and lowers
 // MaxConnections to what is left.
 func (p *Proxy) limitDescriptors(o *Options) error {
@@ -40,7 +44,8 @@ func (p *Proxy) limitDescriptors(o *Options) error {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
-	want := uint64(o.MaxConnections*descriptors + reserve)
+	reserved := reservedFor(len(o.Routes))
+	want := uint64(o.MaxConnections*descriptors + reserved)
 	if limit.Cur < want {
 		raised := unix.Rlimit{Cur: want, Max: max(want, limit.Max)}
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {
@@ -52,7 +57,7 @@ func (p *Proxy) limitDescriptors(o *Options) error {
 		limit = raised
 	}
 	if limit.Cur < want {
-		if o.MaxConnections = (int(limit.Cur) - reserve) / descriptors; o.MaxConnections < 1 {
+		if o.MaxConnections = (int(limit.Cur) - reserved) / descriptors; o.MaxConnections < 1 {
 			return fmt.Errorf("no more than %d files may be open at once, which is too few; raise the limit (ulimit -n, LimitNOFILE=)", limit.Cur)
 		}
 		p.warn("descriptors", fmt.Sprintf("no more than %d files may be open at once, so no more than %d connections are relayed at a time; "+

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -207,5 +208,24 @@ func TestIdleOrder(t *testing.T) {
 	}
 	if p.active.Load() != 0 || l.open != -len(pairs) {
 		t.Errorf("%d are active", p.active.Load())
+	}
+}
+
+// TestReservedDescriptors: the more routes there are, the fewer conversations have room for their descriptors.
+func TestReservedDescriptors(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+	lowered := func(routes int) int {
+		o := Options{MaxConnections: 1<<30 - 1000, Routes: make([]Route, routes)}
+		if err := bare(Options{}).limitDescriptors(&o); err != nil {
+			t.Fatal(err)
+		}
+		return o.MaxConnections
+	}
+	if few, many, want := lowered(1), lowered(101), runtime.NumCPU()*100/descriptors; few-many != want {
+		t.Errorf("with 100 routes more there are %d connections less, want %d", few-many, want)
 	}
 }

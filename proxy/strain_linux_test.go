@@ -161,7 +161,7 @@ func TestTooMany(t *testing.T) {
 	const clients, room = 1000, 96
 	for name, to := range map[string]setup{
 		"connections": {MaxConnections: room},
-		"descriptors": {Descriptors: room*descriptors + reserve},
+		"descriptors": {Descriptors: room*descriptors + reservedFor(1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachProcess(t, func(t *testing.T, relay setup) {
