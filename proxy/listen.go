@@ -80,7 +80,7 @@ func listen(ctx context.Context, r Route) (listener, error) {
 	if path, ok := strings.CutPrefix(r.Listen, unixPrefix); ok {
 		return listenUnix(ctx, &config, path)
 	}
-	l, err := config.Listen(ctx, "tcp", r.Listen)
+	l, err := config.Listen(ctx, tcpNetwork(r.Listen), r.Listen)
 	unknown, isName := errors.AsType[*net.DNSError](err)
 	switch {
 	case err == nil:
@@ -95,6 +95,14 @@ func listen(ctx context.Context, r Route) (listener, error) {
 		return nil, fmt.Errorf("the name %s cannot be resolved: %w; give an address of this host to listen at", unknown.Name, cause(unknown))
 	}
 	return nil, fmt.Errorf("listening at %s failed: %w", r.Listen, cause(err))
+}
+
+// tcpNetwork keeps 0.0.0.0 to IPv4, which to package net is any address of both families, as [::] and no host are.
+func tcpNetwork(address string) string {
+	if a, err := netip.ParseAddrPort(address); err == nil && a.Addr().Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 func inUse(address string) error {
@@ -252,6 +260,9 @@ func (r *route) listens(address netip.AddrPort) bool {
 		return false
 	}
 	bound, to := r.bound.Addr().Unmap(), address.Addr().Unmap()
+	if bound.Is4() && to.Is6() {
+		return false
+	}
 	if to.IsUnspecified() { // it is this host's loopback
 		return bound.IsUnspecified() || bound.IsLoopback()
 	}

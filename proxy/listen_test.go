@@ -53,6 +53,30 @@ func TestListenErrors(t *testing.T) {
 	}
 }
 
+// TestListenFamily: 0.0.0.0 is any address of IPv4, and of no other family.
+func TestListenFamily(t *testing.T) {
+	for _, c := range []struct {
+		listen string
+		both   bool
+	}{{"0.0.0.0:0", false}, {"[::]:0", true}, {":0", true}} {
+		l, err := listen(t.Context(), Route{Listen: c.listen})
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+		for host, want := range map[string]bool{"127.0.0.1": true, "::1": c.both} {
+			conn, err := net.Dial("tcp", net.JoinHostPort(host, port))
+			if err == nil {
+				_ = conn.Close()
+			}
+			if (err == nil) != want {
+				t.Errorf("%s: a connection to %s: %v", c.listen, host, err)
+			}
+		}
+		_ = l.Close()
+	}
+}
+
 // listenError returns why a proxy with these routes does not begin.
 func listenError(t *testing.T, routes ...Route) error {
 	t.Helper()

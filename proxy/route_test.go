@@ -117,6 +117,8 @@ func TestCircles(t *testing.T) {
 	for _, c := range []Route{ // these only look like circles
 		{Listen: "127.0.0.1:0", Upstream: "127.0.0.2:25"},
 		{Listen: fmt.Sprintf("127.0.0.1:%d", one), Upstream: fmt.Sprintf("127.0.0.2:%d", one)},
+		{Listen: fmt.Sprintf("0.0.0.0:%d", one), Upstream: fmt.Sprintf("[::1]:%d", one)},
+		{Listen: fmt.Sprintf("0.0.0.0:%d", one), Upstream: fmt.Sprintf("[::]:%d", one)},
 		{Listen: fmt.Sprintf("[::1]:%d", one), Upstream: fmt.Sprintf("127.0.0.1:%d", one)},
 		{Listen: "unix:" + path, Upstream: "unix:" + path + "2"},
 	} {
@@ -188,6 +190,7 @@ func TestAddresses(t *testing.T) {
 		"IPv6 to IPv4":         {"[::1]:0", "127.0.0.1:0", ""},
 		"both families, by v4": {":0", "127.0.0.1:0", "127.0.0.1"},
 		"both families, by v6": {":0", "127.0.0.1:0", "::1"},
+		"IPv4 of any address":  {"0.0.0.0:0", "127.0.0.1:0", "127.0.0.1"},
 		"to both families":     {"127.0.0.1:0", ":0", ""},
 		"unix":                 {"unix", "unix", ""},
 		"unix to IPv4":         {"unix", "127.0.0.1:0", ""},
