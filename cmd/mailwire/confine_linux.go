@@ -162,11 +162,13 @@ func confine(relays bool, writable ...string) (inForce string, err error) {
 		// Not forbidden: Unix sockets, since systemd is notified at the end.
 		restricted := landlock.V8
 		restricted.Scoped = ll.ScopeSignal
+		rights := landlock.AccessFSSet(mayWrite)
 		if relays {
 			restricted.HandledAccessNet = 0
+			rights |= ll.AccessFSMakeSock // beside a listener, for one that comes with a new configuration
 		}
 		err := restricted.BestEffort().Restrict(
-			landlock.PathAccess(mayRead, "/"), landlock.PathAccess(mayWrite, writable...))
+			landlock.PathAccess(mayRead, "/"), landlock.PathAccess(rights, writable...))
 		if err != nil {
 			return "", fmt.Errorf("confining the process by Landlock failed: %w", err)
 		}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+
 	"github.com/mailwire/mailwire/inspect/record"
 )
 
@@ -118,4 +120,29 @@ func TestLogReaderGone(t *testing.T) {
 	if err := program.Wait(); err != nil {
 		t.Errorf("it ends with %v", err)
 	}
+}
+
+// TestConfinedRelay: who relays and captures may still open a unix listener where one was at the start, and nowhere else.
+func TestConfinedRelay(t *testing.T) {
+	if dir := os.Getenv(confinedVariable); dir != "" {
+		sockets := filepath.Join(dir, "sockets")
+		if err := os.Mkdir(sockets, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := confine(true, sockets); err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.Listen("unix", filepath.Join(sockets, "s"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close()
+		if version, err := ll.LandlockGetABIVersion(); err == nil && version >= firstLandlock {
+			_, err = net.Listen("unix", filepath.Join(dir, "s"))
+			denied(t, "a listener elsewhere", err)
+		}
+		return
+	}
+	needUser(t)
+	confined(t, t.TempDir(), "")
 }
