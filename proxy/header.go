@@ -131,19 +131,35 @@ func strangersHeader(data []byte) bool {
 }
 
 // stranded returns the octets with which a stranger has begun, once they are known not to be the beginning of a header,
-// which ends the call.
-func (c *call) stranded(data []byte, last bool) []byte {
+// which ends the call, or have been held for as long as a header may take. Those that come then are still looked at.
+func (c *call) stranded(data []byte, late bool) []byte {
+	begun := len(c.first) > 0
 	c.first = append(c.first, data...)
-	if !last && mayBeHeader(c.first) {
-		return nil
-	}
-	first := c.first
-	c.stranger, c.first = false, nil
-	if strangersHeader(first) {
+	c.stranger = mayBeHeader(c.first)
+	switch {
+	case strangersHeader(c.first):
 		c.badHeader(errStranger)
 		return nil
+	case c.stranger && c.given == 0 && !late:
+		if !begun {
+			c.readUntil(time.Now().Add(headerTime))
+		}
+		return nil
+	case begun && c.given == 0:
+		c.readUntil(time.Time{})
 	}
+	first := c.first[c.given:]
+	c.given = len(c.first)
 	return first
+}
+
+// readUntil limits how long the client's next octets are waited for, unless its last words are.
+func (c *call) readUntil(t time.Time) {
+	client := c.ends[wire.FromClient]
+	_ = client.SetReadDeadline(t)
+	if c.broken.Load() { // maybe only just now
+		_ = client.SetReadDeadline(time.Now().Add(lastWordsTime))
+	}
 }
 
 func mayBeHeader(data []byte) bool {

@@ -149,6 +149,46 @@ func TestStranger(t *testing.T) {
 	}
 }
 
+// TestSlowStranger: what only looks like the beginning of a header is held no longer than a header may take to come. Nor
+// does one who is not believed get a header past that by waiting.
+func TestSlowStranger(t *testing.T) {
+	for _, text := range []string{"\r\n", "PROX", "\r\n\r\n\x00\r\nQUIT", "P"} {
+		synctest.Test(t, func(t *testing.T) {
+			g := newPipedAs(t, Route{Protocol: inspect.SMTP}, Terms{AcceptProxy: localhost})
+			g.play([]spoken{serverSays(smtpGreeting)}, uncut)
+			g.client.say(text)
+			time.Sleep(headerTime - time.Nanosecond)
+			if heard := g.server.hears(); heard != "" {
+				t.Errorf("the server hears %q at once", heard)
+			}
+			time.Sleep(time.Nanosecond)
+			if heard := g.server.hears(); heard != text {
+				t.Errorf("the server hears %q, want %q", heard, text)
+			}
+			time.Sleep(2 * headerTime)
+			g.play([]spoken{clientSays("NOOP\r\n"), serverSays("250 ok\r\n"), clientSays("PROXY is no command\r\n")}, singly)
+			if r := g.session(); hasAnomaly(r, wire.ProxyHeader) {
+				t.Errorf("%q: %+v", text, r.Anomalies)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		g := newPipedAs(t, Route{Protocol: inspect.SMTP}, Terms{AcceptProxy: localhost})
+		heard := ""
+		for _, text := range []string{"PRO", "X", "Y", " TCP4 198.51.100.7 192.0.2.25 51234 25\r\n"} {
+			g.client.say(text)
+			time.Sleep(headerTime)
+			heard += g.server.hears()
+		}
+		if heard != "PROXY" {
+			t.Errorf("the server hears %q", heard)
+		}
+		if r := g.session(); !hasAnomaly(r, wire.ProxyHeader) {
+			t.Errorf("%+v", r.Anomalies)
+		}
+	})
+}
+
 // TestHeaderTime: a client that does not begin with its header, or goes on too slowly, is not waited for.
 func TestHeaderTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

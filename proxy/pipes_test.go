@@ -27,25 +27,33 @@ type piped struct {
 
 func newPiped(t *testing.T, r Route, terminate *Terminate) *piped {
 	t.Helper()
-	g := &piped{t: t, sessions: make(chan *record.Session, 1), ended: make(chan struct{})}
-	p := bare(Options{Inspect: &inspect.Config{}, Recorder: sessionRecorder{g.sessions}})
-	p.aborting, p.abort = context.WithCancel(t.Context())
 	if err := terminate.load(); err != nil {
 		t.Fatal(err)
 	}
+	return newPipedAs(t, r, Terms{Terminate: terminate})
+}
+
+// newPipedAs is newPiped where TLS may be passed on.
+func newPipedAs(t *testing.T, r Route, terms Terms) *piped {
+	t.Helper()
+	g := &piped{t: t, sessions: make(chan *record.Session, 1), ended: make(chan struct{})}
+	p := bare(Options{Inspect: &inspect.Config{}, Recorder: sessionRecorder{g.sessions}})
+	p.aborting, p.abort = context.WithCancel(t.Context())
 	p.inspectors = []*inspector{newInspector(p)}
 	inspecting, inspected := context.WithCancel(t.Context())
 	go p.inspectors[0].run(inspecting)
 	var ends [2]end
 	g.client, ends[wire.FromClient] = newPipe()
 	g.server, ends[wire.FromServer] = newPipe()
-	c := newCall(&route{Route: r, Terms: Terms{Terminate: terminate}.withDefaults(), p: p}, ends[wire.FromClient])
+	c := newCall(&route{Route: r, Terms: terms.withDefaults(), p: p}, ends[wire.FromClient])
 	g.call = c
 	go func() {
 		defer close(g.ended)
 		defer c.close()
-		c.connected(ends[wire.FromServer])
-		if c.beginTLS() {
+		if !c.readHeader() {
+			return
+		}
+		if c.connected(ends[wire.FromServer]); terms.Terminate == nil || c.beginTLS() {
 			c.relay()
 		}
 	}()

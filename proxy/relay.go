@@ -39,6 +39,7 @@ type call struct {
 
 	stranger bool   // the client must not begin with a PROXY header
 	first    []byte // what may become one
+	given    int    // octets of it that the server has
 
 	mu    sync.Mutex // guards what follows
 	under [2]end     // the sockets
@@ -311,6 +312,7 @@ func (c *call) move(from wire.Direction) {
 		}
 		switch {
 		case err == nil:
+		case isTimeout(err) && !c.broken.Load(): // a stranger has not gone on
 		case err == io.EOF && !c.broken.Load():
 			c.pump.HalfClose(from, time.Now())
 			_ = c.ends[from.Reverse()].CloseWrite() // the other direction tells if it is broken
