@@ -155,10 +155,13 @@ func (l *loop) accept(from *loopListener) {
 		return
 	}
 	fd, client, err := acceptNow(from.fd)
-	switch {
-	case err == nil:
+	switch err {
+	case nil:
 		l.begin(from.route, fd, client)
-	case isUsedUp(err) && err != unix.EAGAIN:
+	case unix.EAGAIN, unix.EINTR: // another loop has it, or it comes again
+	case unix.ECONNABORTED, unix.ENETDOWN, unix.EPROTO, unix.ENOPROTOOPT, unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH,
+		unix.EOPNOTSUPP, unix.ENETUNREACH: // of the connection, which is gone (accept(2))
+	default:
 		l.p.warn("accept", "a connection has to wait: "+err.Error())
 		l.acceptNoMore()
 	}
