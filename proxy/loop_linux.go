@@ -77,15 +77,16 @@ func (l *loop) wakeUp() {
 }
 
 func newLoop(p *Proxy) (*loop, error) {
-	l := &loop{p: p, block: getBlock(largeBlock), gone: make(chan struct{})}
+	l := &loop{p: p, wake: -1, block: getBlock(largeBlock), gone: make(chan struct{})}
 	var err error
-	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, err
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err == nil {
+		l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	}
-	if l.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return nil, err
+	if err == nil {
+		err = l.watch(l.wake, unix.EPOLLIN, wakeSlot, 0)
 	}
-	if err := l.watch(l.wake, unix.EPOLLIN, wakeSlot, 0); err != nil {
+	if err != nil {
+		l.close()
 		return nil, err
 	}
 	return l, nil

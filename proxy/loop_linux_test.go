@@ -31,3 +31,45 @@ func TestAcceptFails(t *testing.T) {
 		t.Errorf("it accepts on: %v; the log says %q", l.accepting, said)
 	}
 }
+
+// TestNoLoop: a loop that cannot be made leaves nothing behind.
+func TestNoLoop(t *testing.T) {
+	checkLeaks(t)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	next, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = unix.Close(next)
+	for room := range 2 {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next + room), Max: limit.Max}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := newLoop(bare(Options{}))
+		if e := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); e != nil {
+			t.Fatal(e)
+		}
+		if err != unix.EMFILE {
+			t.Errorf("with room for %d descriptors the error is %v", room, err)
+		}
+	}
+}
+
+// TestListenersOfDeadLoop: what a loop that has died is to accept from is closed.
+func TestListenersOfDeadLoop(t *testing.T) {
+	checkLeaks(t)
+	p := bare(Options{})
+	l, err := newLoop(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.close()
+	p.loops = []*loop{l}
+	tcp := listenAt(t, "tcp", "127.0.0.1:0")
+	if err := p.loopThrough([]*route{{p: p, listener: tcp.(listener)}}); err != nil {
+		t.Error(err)
+	}
+}

@@ -55,7 +55,10 @@ func (p *Proxy) loopThrough(routes []*route) error {
 	for i, l := range loops {
 		select {
 		case <-all[i].begun:
-		case <-l.gone:
+		case <-l.gone: // maybe too early to take them over
+			if left := l.wanted.Swap(nil); left != nil {
+				closeAll(left.listeners)
+			}
 		}
 	}
 	p.loops = loops
