@@ -174,6 +174,9 @@ func (r *route) lookUp(ctx context.Context) error {
 
 // resolve looks up the server's name again and again, so that a relay never waits for a name.
 func (r *route) resolve(ctx context.Context) {
+	if r.unixServer() != "" {
+		return
+	}
 	host, _, err := net.SplitHostPort(r.Upstream)
 	if _, perr := netip.ParseAddr(host); err != nil || perr == nil {
 		return

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/mailwire/mailwire/inspect"
 	"github.com/mailwire/mailwire/inspect/record"
@@ -324,6 +327,19 @@ func TestUnreachable(t *testing.T) {
 			t.Errorf("the log says %q, want %q", got, want)
 		}
 	})
+}
+
+// TestNothingToResolve: where the server has no name, nobody looks it up again and again.
+func TestNothingToResolve(t *testing.T) {
+	for _, upstream := range []string{"unix:/run/mail.sock", "192.0.2.1:25", "[2001:db8::1]:25", Original} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			if (&route{Route: Route{Upstream: upstream}}).resolve(ctx); ctx.Err() != nil {
+				t.Errorf("%s is looked up", upstream)
+			}
+		})
+	}
 }
 
 // TestTransparentTimeout: where the server answers the client itself, past the proxy, the administrator is told so.

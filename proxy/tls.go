@@ -131,7 +131,7 @@ func (c *call) tlsToServer() (*tls.Conn, error) {
 	name := t.Name
 	if name == "" {
 		name = c.server.Addr().String()
-		if host, _, err := net.SplitHostPort(c.r.Upstream); err == nil {
+		if host, _, err := net.SplitHostPort(c.r.Upstream); err == nil && c.r.unixServer() == "" {
 			name = host
 		}
 	}

@@ -67,6 +67,7 @@ func TestConfigErrors(t *testing.T) {
 		"proxy:\n- smtp: :25=a\n  tls: strip":     ":3: tls strip: choose from pass and terminate",
 		"proxy:\n- smtp: :25=a\n  tls-cert: x":    ":3: tls-cert is for --tls terminate",
 		"proxy:\n- smtp: :25=a\n  tls: terminate": ":3: tls terminate needs",
+		"proxy:\n- smtp: :25=unix:/a\n  tls: terminate\n  tls-cert: x\n  tls-key: x": ":2: smtp :25=unix:/a: a socket has no name",
 		// The same for all listeners, and interfaces.
 		"proxy:\n  tls-cert: x\n  listeners:\n  - smtp: :25=a":    ":2: tls-cert is for --tls terminate",
 		"proxy:\n  send-proxy: v3\n  listeners:\n  - smtp: :25=a": ":2: send-proxy v3: choose from v1 and v2",

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -158,10 +159,10 @@ func addRoutes(g *given, o *proxy.Options) error {
 	list := g.routes()
 	for _, l := range list {
 		kind := listeners[slices.IndexFunc(listeners, func(of listenerFlag) bool { return of.flag == l.flag })]
-		own, c := settings{}, g.Context
+		own, named, c := settings{}, settings{}, g.Context
 		isSet := func(name string) bool { _, inFile := g.used[name]; return g.IsSet(name) && !inFile }
 		if l.in != nil {
-			own = l.in.own
+			own, named[l.flag] = l.in.own, l.in.route
 			var err error
 			if c, err = layered(c, own); err != nil {
 				return err
@@ -170,15 +171,14 @@ func addRoutes(g *given, o *proxy.Options) error {
 		}
 		route, err := proxy.ParseRoute(l.route, proxy.Route{Protocol: kind.protocol, TLS: kind.tls}, kind.port)
 		if err != nil {
-			err = usage("--%s %w", l.flag, err)
-			if l.in != nil {
-				err = g.placed(err, settings{l.flag: l.in.route})
-			}
-			return err
+			return g.placed(usage("--%s %w", l.flag, err), named)
 		}
 		terms, err := routeTerms(c, isSet)
+		if err == nil {
+			err = checkServerName(route, terms.Terminate)
+		}
 		if err != nil {
-			return g.placed(err, own)
+			return g.placed(err, own, named)
 		}
 		route.Own = &terms
 		o.Routes = append(o.Routes, route)
@@ -228,6 +228,15 @@ func routeTerms(c *cli.Context, isSet func(name string) bool) (proxy.Terms, erro
 	var err error
 	t.Terminate, err = terminate(c, isSet)
 	return t, err
+}
+
+// checkServerName makes sure that there is a name for the server's certificate to be for.
+func checkServerName(r proxy.Route, t *proxy.Terminate) error {
+	if t == nil || t.Name != "" || t.Insecure || !strings.HasPrefix(r.Upstream, "unix:") {
+		return nil
+	}
+	return usage("%s: a socket has no name that the server's certificate could be for; give it by --upstream-name NAME, "+
+		"or believe any certificate by --upstream-insecure", r)
 }
 
 // terminate reads what is said about TLS; nil is to pass it on.
