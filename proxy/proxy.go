@@ -191,7 +191,8 @@ func (p *Proxy) Addrs() []net.Addr {
 }
 
 // Serve relays until ctx is done. Then it accepts no more, lets conversations end within the drain timeout, or until now
-// is done, and returns when the journals were told everything; the last batches wait for the recorder's Close, as may a Commit that is under way.
+// is done, and returns when the journals were told everything; the last batches wait for the recorder's Close, as may a
+// Commit that is under way.
 func (p *Proxy) Serve(ctx, now context.Context) error {
 	for range max(1, runtime.NumCPU()) {
 		in := newInspector(p)
