@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/mailwire/mailwire/inspect"
 	"github.com/mailwire/mailwire/inspect/record"
+	"github.com/mailwire/mailwire/inspect/wire"
 )
 
 // TestUpstreamDown: where the server cannot be reached, the client sees a reset, as it would have seen. When the server is
@@ -120,6 +122,37 @@ func TestIdleTimeout(t *testing.T) {
 			})
 		}
 	})
+}
+
+// dead is an end whose peer the kernel has given up.
+type dead struct {
+	end
+	told bool
+}
+
+func (d *dead) Read([]byte) (int, error) {
+	if d.told {
+		return 0, io.EOF
+	}
+	d.told = true
+	return 0, os.NewSyscallError("read", syscall.ETIMEDOUT)
+}
+
+// TestDeadPeer: a side that the kernel has given up has not ended in order.
+func TestDeadPeer(t *testing.T) {
+	for _, from := range []wire.Direction{wire.FromClient, wire.FromServer} {
+		u := idlePump(1<<20, 64<<20)
+		_, one := newPipe()
+		_, other := newPipe()
+		c := newCall(&route{p: u.in.p, Terms: Terms{}.withDefaults()}, one)
+		c.pump = u
+		c.ends[from], c.ends[from.Reverse()] = &dead{end: one}, other
+		c.under = c.ends
+		if c.move(from); !c.over || c.how != inspect.EndReset {
+			t.Errorf("the %s has ended by %v", from, c.how)
+		}
+		c.close()
+	}
 }
 
 // TestDrain: who is in the middle of something may end it; nobody new comes in.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -312,7 +313,7 @@ func (c *call) move(from wire.Direction) {
 		}
 		switch {
 		case err == nil:
-		case isTimeout(err) && !c.broken.Load(): // a stranger has not gone on
+		case errors.Is(err, os.ErrDeadlineExceeded) && !c.broken.Load(): // a stranger has not gone on
 		case err == io.EOF && !c.broken.Load():
 			c.pump.HalfClose(from, time.Now())
 			_ = c.ends[from.Reverse()].CloseWrite() // the other direction tells if it is broken
