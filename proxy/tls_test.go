@@ -250,7 +250,7 @@ func TestHalfHandshake(t *testing.T) {
 	for _, b := range begins {
 		for _, who := range []string{"client", "server"} {
 			terminate, certificate := a.terminate()
-			s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate, ConnectTimeout: 100 * time.Millisecond}})
+			s := newStage(t, b.route, Options{Terms: Terms{Terminate: terminate, ConnectTimeout: time.Second}})
 			client, server := s.pair()
 			talk(client, server, b.plain...)
 			client.say(b.command)
