@@ -54,7 +54,7 @@ func BenchmarkRelay(b *testing.B) {
 func benchmarked(b *testing.B, through string) (dial func() *net.TCPConn) {
 	server := listenAt(b, "tcp", "127.0.0.1:0")
 	address := server.Addr().String()
-	processors := runtime.GOMAXPROCS(2 * runtime.NumCPU()) // as in the program: each loop may keep one to itself
+	processors := runtime.GOMAXPROCS(runtime.NumCPU() + Loops()) // as in the program: each loop may keep one to itself
 	b.Cleanup(func() { runtime.GOMAXPROCS(processors) })
 	if through != "nothing" {
 		m := newMemory()

@@ -119,13 +119,13 @@ func takeOpen(list *[]*route, listen string) *route {
 
 // closeNew closes the listeners of routes that others do not share.
 func closeNew(routes, others []*route) {
-	shared := map[listener]bool{}
+	shared := map[*listener]bool{}
 	for _, r := range others {
 		shared[r.listener] = true
 	}
 	for _, r := range routes {
 		if !shared[r.listener] {
-			_ = r.listener.Close() // nothing is lost with it
+			r.listener.close()
 		}
 	}
 }
@@ -160,6 +160,11 @@ func (p *Proxy) relay(routes []*route) error {
 			others = append(others, r)
 		}
 	}
+	for _, r := range others {
+		if err := r.listener.unpark(); err != nil {
+			return fmt.Errorf("%s: waiting for connections failed: %w", r, err)
+		}
+	}
 	if err := p.loopThrough(looped); err != nil {
 		return err
 	}
@@ -187,9 +192,9 @@ func (r *route) retire() {
 	}
 	r.end()
 	r.retired.Store(true)
-	_ = r.listener.SetDeadline(time.Now())
+	r.listener.setDeadline(time.Now())
 	r.accepting.Wait()
-	_ = r.listener.SetDeadline(time.Time{})
+	r.listener.setDeadline(time.Time{})
 }
 
 // endAccepting refuses connections from now on.
@@ -206,6 +211,6 @@ func (p *Proxy) Close() { p.closeListeners() }
 
 func (p *Proxy) closeListeners() {
 	for _, r := range p.allRoutes() {
-		_ = r.listener.Close() // nothing is lost with it
+		r.listener.close()
 	}
 }

@@ -63,7 +63,7 @@ func (l *loop) nextServer(pr *pair, cause error) {
 // tryServer begins a connection to the server. Where that needs what is used up just now, a descriptor or the room in a
 // unix socket's backlog, it is tried again until the connect timeout ends the pair.
 func (l *loop) tryServer(pr *pair) {
-	fd, err := l.dial(pr)
+	fd, own, err := l.dial(pr)
 	switch {
 	case isUsedUp(err):
 		l.p.warn("connect", "a connection to the server has to wait: "+err.Error())
@@ -72,7 +72,7 @@ func (l *loop) tryServer(pr *pair) {
 		l.nextServer(pr, err)
 	default:
 		pr.legs[wire.FromServer].fd = fd
-		pr.next = hop{ownAddress(fd), loopedBack(pr.server)}
+		pr.next = hop{own, loopedBack(pr.server)}
 		l.p.ours.add(pr.next)
 		if err := l.watch(fd, interest, pr.slot*2+int32(wire.FromServer), pr.generation); err != nil {
 			l.nextServer(pr, err)
@@ -80,8 +80,8 @@ func (l *loop) tryServer(pr *pair) {
 	}
 }
 
-// dial begins a connection to the server.
-func (l *loop) dial(pr *pair) (fd int, err error) {
+// dial begins a connection to the server, and returns its own address.
+func (l *loop) dial(pr *pair) (fd int, own netip.AddrPort, err error) {
 	address, family := sockaddr(pr.server), unix.AF_INET
 	if path := pr.route.unixServer(); path != "" {
 		address, family = &unix.SockaddrUnix{Name: path}, unix.AF_UNIX
@@ -90,7 +90,7 @@ func (l *loop) dial(pr *pair) (fd int, err error) {
 	}
 	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return -1, err
+		return -1, own, err
 	}
 	if family != unix.AF_UNIX {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
@@ -101,14 +101,14 @@ func (l *loop) dial(pr *pair) (fd int, err error) {
 	if err == nil {
 		err = unix.Connect(fd, address)
 	}
-	if family != unix.AF_UNIX && ownAddress(fd) == loopedBack(pr.server) { // nobody listens there, so that the port was free
+	if own = ownAddress(fd); own.IsValid() && own == loopedBack(pr.server) { // nobody listens there, so that the port was free
 		err = unix.ECONNREFUSED
 	}
 	if err != nil && err != unix.EINPROGRESS {
 		_ = unix.Close(fd)
-		return -1, err
+		return -1, own, err
 	}
-	return fd, nil
+	return fd, own, nil
 }
 
 // unreachable ends a pair whose server could not be connected to. The client sees a reset, as it would have seen.

@@ -22,7 +22,7 @@ func TestSelfConnect(t *testing.T) {
 			return
 		}
 		var fd int
-		if fd, err = new(loop).dial(&pair{route: &route{}, server: netip.MustParseAddrPort("127.0.0.1:40000")}); err == nil {
+		if fd, _, err = new(loop).dial(&pair{route: &route{}, server: netip.MustParseAddrPort("127.0.0.1:40000")}); err == nil {
 			own = ownAddress(fd)
 			_ = unix.Close(fd)
 		}

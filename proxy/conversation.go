@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -17,35 +18,50 @@ import (
 // Transparent it is from the client's own address, and a client may come from any of its ports, also from that one.
 type ours struct {
 	mu  sync.Mutex
-	set map[hop]bool
+	set map[netip.AddrPort][]netip.AddrPort // the servers, by the address of ours; one may lead to several
 }
 
-// hop is a connection from an address of ours; two to different servers may have the same one.
+// hop is a connection from an address of ours.
 type hop struct{ own, server netip.AddrPort }
 
 func (o *ours) add(h hop) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.set == nil {
-		o.set = map[hop]bool{}
+		o.set = map[netip.AddrPort][]netip.AddrPort{}
 	}
-	o.set[h] = true
+	o.set[h.own] = append(o.set[h.own], h.server)
 }
 
 func (o *ours) remove(h hop) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.set, h)
+	servers := o.set[h.own]
+	switch i := slices.Index(servers, h.server); {
+	case i < 0:
+	case len(servers) == 1:
+		delete(o.set, h.own)
+	default:
+		o.set[h.own] = slices.Delete(servers, i, i+1)
+	}
 }
 
 // has says whether the connection from client to what original tells is one of ours. It is not if next, the hop to which
-// it has led, only looks the same.
+// it has led, only looks the same. Original is asked only where the client's address is ours.
 func (o *ours) has(client netip.AddrPort, original func() (netip.AddrPort, error), next hop) bool {
-	wanted, err := original()
-	h := hop{client, wanted}
+	if o.knows(client, nil) {
+		wanted, err := original()
+		return err == nil && hop{client, wanted} != next && o.knows(client, &wanted)
+	}
+	return false
+}
+
+// knows says whether there is a connection from own to server, or to any.
+func (o *ours) knows(own netip.AddrPort, server *netip.AddrPort) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return err == nil && o.set[h] && h != next
+	servers := o.set[own]
+	return len(servers) > 0 && (server == nil || slices.Contains(servers, *server))
 }
 
 // loopedBack returns where a connection to server arrives: what is unspecified is this host's loopback.

@@ -45,9 +45,7 @@ func TestGreetedIsNoCircle(t *testing.T) {
 			t.Errorf("before the greeting %d connections are known", n)
 		}
 		say(t, server, client, smtpGreeting)
-		if n := known(); n != 0 {
-			t.Errorf("behind the greeting %d connections are known", n)
-		}
+		eventually(t, "behind the greeting no connection is known", func() bool { return known() == 0 })
 		hangUp(t, client, server)
 	})
 }

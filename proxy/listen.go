@@ -13,15 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
-
-// listener is a socket that accepts connections: TCP or unix.
-type listener interface {
-	net.Listener
-	syscall.Conn
-	SetDeadline(t time.Time) error
-}
 
 // open opens a route's listener, or shares that of the route before it, and looks for its server.
 func (r *route) open(ctx context.Context, before *route) error {
@@ -48,7 +40,7 @@ func (r *route) open(ctx context.Context, before *route) error {
 	if err != nil {
 		return err
 	}
-	if a, ok := r.listener.Addr().(*net.TCPAddr); ok {
+	if a, ok := r.listener.addr.(*net.TCPAddr); ok {
 		r.bound = a.AddrPort()
 	}
 	return nil
@@ -56,22 +48,14 @@ func (r *route) open(ctx context.Context, before *route) error {
 
 // allow lets the listener of the route before take what TPROXY sends to it, if it is to from now on.
 func (r *route) allow(before *route) error {
-	tcp, ok := before.listener.(*net.TCPListener)
+	tcp, ok := before.listener.addr.(*net.TCPAddr)
 	if r.Upstream != Original || before.Upstream == Original || !ok {
 		return nil
 	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return err
-	}
-	network := "tcp4"
-	if tcp.Addr().(*net.TCPAddr).IP.To4() == nil {
-		network = "tcp6"
-	}
-	return allowTransparent(network, "", raw)
+	return before.listener.allowTransparent(tcp.IP.To4() == nil)
 }
 
-func listen(ctx context.Context, r Route) (listener, error) {
+func listen(ctx context.Context, r Route) (*listener, error) {
 	config := net.ListenConfig{KeepAlive: -1}
 	config.SetMultipathTCP(false)
 	if r.Upstream == Original {
@@ -84,7 +68,7 @@ func listen(ctx context.Context, r Route) (listener, error) {
 	unknown, isName := errors.AsType[*net.DNSError](err)
 	switch {
 	case err == nil:
-		return l.(listener), nil
+		return newListener(l.(netListener), true), nil
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, inUse(r.Listen)
 	case errors.Is(err, syscall.EACCES):
@@ -114,7 +98,7 @@ func inUse(address string) error {
 const socketMode = 0o666
 
 // listenUnix listens at a path.
-func listenUnix(ctx context.Context, config *net.ListenConfig, path string) (listener, error) {
+func listenUnix(ctx context.Context, config *net.ListenConfig, path string) (*listener, error) {
 	removeStale(path)
 	l, err := config.Listen(ctx, "unix", path)
 	if err == nil {
@@ -122,7 +106,7 @@ func listenUnix(ctx context.Context, config *net.ListenConfig, path string) (lis
 			_ = l.Close()
 			return nil, fmt.Errorf("the socket %s cannot be opened to its clients: %w", path, err)
 		}
-		return l.(listener), nil
+		return newListener(l.(netListener), true), nil
 	}
 	info, gone := os.Lstat(path)
 	switch {
@@ -142,7 +126,7 @@ func listenUnix(ctx context.Context, config *net.ListenConfig, path string) (lis
 
 // setMode gives a new socket its mode, whatever the umask. Nobody who can write to its directory can lead this elsewhere.
 func setMode(path string) error {
-	if strings.HasPrefix(path, "@") || runtime.GOOS == "windows" { // the name of no file (unix(7)); or modes mean nothing
+	if isAbstract(path) || runtime.GOOS == "windows" { // where modes mean nothing
 		return nil
 	}
 	dir, err := os.OpenRoot(filepath.Dir(path))
@@ -152,6 +136,9 @@ func setMode(path string) error {
 	defer dir.Close()
 	return dir.Chmod(filepath.Base(path), socketMode)
 }
+
+// isAbstract says whether the path is the name of no file (unix(7)).
+func isAbstract(path string) bool { return strings.HasPrefix(path, "@") }
 
 // removeStale removes a socket that nobody listens on any more, and nothing else.
 func removeStale(path string) {
@@ -180,7 +167,7 @@ func systemdSockets() (count int, names []string) {
 }
 
 // activated returns a socket that systemd opened: the one of the name behind "systemd:", or the next one.
-func (p *Proxy) activated(listen string) (listener, error) {
+func (p *Proxy) activated(listen string) (*listener, error) {
 	count, names := systemdSockets()
 	if count == 0 {
 		return nil, errors.New("systemd has given no socket; start mailwire by a .socket unit or name an address")
@@ -197,11 +184,11 @@ func (p *Proxy) activated(listen string) (listener, error) {
 		if err != nil {
 			return nil, fmt.Errorf("what systemd gave is no listening socket: %w", err)
 		}
-		stream, ok := l.(listener)
+		stream, ok := l.(netListener)
 		if !ok {
 			return nil, errors.New("what systemd gave is no stream socket")
 		}
-		return stream, nil
+		return newListener(stream, false), nil
 	}
 	return nil, fmt.Errorf("systemd has given no (more) socket for %s; see FileDescriptorName= and ListenStream= in its .socket unit", listen)
 }
@@ -237,7 +224,7 @@ func refuseCircles(routes []*route) error {
 // isServerOf says whether the connections of another route would come to this one.
 func (r *route) isServerOf(other *route) bool {
 	if path := other.unixServer(); path != "" {
-		own, ok := r.listener.Addr().(*net.UnixAddr)
+		own, ok := r.listener.addr.(*net.UnixAddr)
 		return r.Listen == other.Upstream || ok && sameFile(own.Name, path)
 	}
 	servers := other.servers.Load()

@@ -63,7 +63,7 @@ func TestListenFamily(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		port := fmt.Sprint(l.Addr().(*net.TCPAddr).Port)
+		port := fmt.Sprint(l.addr.(*net.TCPAddr).Port)
 		for host, want := range map[string]bool{"127.0.0.1": true, "::1": c.both} {
 			conn, err := net.Dial("tcp", net.JoinHostPort(host, port))
 			if err == nil {
@@ -73,7 +73,7 @@ func TestListenFamily(t *testing.T) {
 				t.Errorf("%s: a connection to %s: %v", c.listen, host, err)
 			}
 		}
-		_ = l.Close()
+		l.close()
 	}
 }
 

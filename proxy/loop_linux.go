@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"math"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,10 @@ type loop struct {
 	retry      time.Time
 	block      *block // the next read goes there
 }
+
+// Loops returns how many there are: half as many as CPUs, for the inspectors need the others. Each is woken the less often
+// the more it relays.
+func Loops() int { return max(1, runtime.NumCPU()/2) }
 
 // turn is a side of a pair that is to be read from again.
 type turn struct {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -68,8 +69,26 @@ func TestListenersOfDeadLoop(t *testing.T) {
 	}
 	l.close()
 	p.loops = []*loop{l}
-	tcp := listenAt(t, "tcp", "127.0.0.1:0")
-	if err := p.loopThrough([]*route{{p: p, listener: tcp.(listener)}}); err != nil {
+	listening := newListener(listenAt(t, "tcp", "127.0.0.1:0").(netListener), true)
+	defer listening.close()
+	if err := p.loopThrough([]*route{{p: p, listener: listening}}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestParked: the runtime's poller knows only of listeners that goroutines accept from.
+func TestParked(t *testing.T) {
+	r := newRig(t, Options{})
+	r.eachAccepted(greetAndEcho)
+	for range 2 {
+		for name, strangers := range map[string][]netip.Prefix{"loops": nil, "goroutines": {netip.MustParsePrefix("192.0.2.0/24")}} {
+			r.reconfigure(func(o *Options) { o.AcceptProxy = strangers })
+			c := dialTo(t, r.Addrs()[0].String())
+			converse(t, c)
+			_ = c.Close()
+			eventually(t, "the poller is right where "+name+" accept", func() bool {
+				return (r.allRoutes()[0].listener.unparked() == nil) == (name == "loops")
+			})
+		}
 	}
 }

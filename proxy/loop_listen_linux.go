@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 	"time"
 
@@ -25,7 +24,7 @@ type loopListener struct {
 func (p *Proxy) loopThrough(routes []*route) error {
 	loops := p.loops
 	if len(loops) == 0 && len(routes) > 0 {
-		for range max(1, runtime.NumCPU()) {
+		for range Loops() {
 			l, err := newLoop(p)
 			if err != nil {
 				closeLoops(loops)
@@ -62,18 +61,22 @@ func (p *Proxy) loopThrough(routes []*route) error {
 		}
 	}
 	p.loops = loops
+	for _, r := range routes {
+		r.listener.park()
+	}
 	return nil
 }
 
-// newListening returns what a loop needs to accept the connections of these routes.
+// newListening returns what a loop needs to accept the connections of these routes. The loop owns the descriptors.
 func newListening(routes []*route) (*listening, error) {
 	wanted := &listening{begun: make(chan struct{})}
 	for _, r := range routes {
-		fd, err := duplicate(r.listener)
+		fd, err := r.listener.descriptor()
 		if err != nil {
 			closeAll(wanted.listeners)
 			return nil, err
 		}
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // what it accepts inherits it; a unix socket has none
 		wanted.listeners = append(wanted.listeners, loopListener{fd, r})
 	}
 	return wanted, nil
@@ -84,21 +87,6 @@ func closeLoops(list []*loop) {
 	for _, l := range list {
 		l.close()
 	}
-}
-
-// duplicate returns a descriptor of the listener's that the loop owns. What it accepts sends at once, as it inherits that.
-func duplicate(of listener) (fd int, err error) {
-	raw, err := of.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	if e := raw.Control(func(f uintptr) { fd, err = unix.FcntlInt(f, unix.F_DUPFD_CLOEXEC, 0) }); e != nil {
-		return 0, e
-	}
-	if err == nil {
-		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // a unix socket has none
-	}
-	return fd, err
 }
 
 // acceptAgain waits for connections; a waiting loop is woken, not all of them.

@@ -10,8 +10,8 @@
 // Watching never delays. A relay copies octets into its conversation's Pump, within a budget, and goes on; inspectors, a
 // few goroutines, take them from there to the parsers, and one committer lets the recorder write. What does not fit into
 // the budget is lost to the record, which says so, and never to the mail. No goroutine that relays or inspects touches a
-// file. Where loops are busy, each keeps one of the runtime's processors to itself: GOMAXPROCS is to be twice the number of
-// CPUs.
+// file. Where loops are busy, each keeps one of the runtime's processors to itself: GOMAXPROCS is to be so much more than
+// the number of CPUs.
 package proxy
 
 import (
@@ -185,7 +185,7 @@ func (t Terms) withDefaults() Terms {
 func (p *Proxy) Addrs() []net.Addr {
 	var list []net.Addr
 	for _, r := range p.allRoutes() {
-		list = append(list, r.listener.Addr())
+		list = append(list, r.listener.addr)
 	}
 	return list
 }

@@ -53,7 +53,7 @@ type call struct {
 // accept takes the connections of a route, and gives each a goroutine.
 func (p *Proxy) accept(r *route) {
 	for p.awaitRoom(r) {
-		conn, err := r.listener.Accept()
+		conn, err := r.listener.accept()
 		switch {
 		case errors.Is(err, net.ErrClosed), err != nil && r.retired.Load():
 			return

@@ -106,7 +106,7 @@ type route struct {
 	Route
 	Terms
 	p        *Proxy
-	listener listener
+	listener *listener
 	bound    netip.AddrPort      // of the listener; zero for a unix socket
 	local    map[netip.Addr]bool // this host's addresses
 	servers  atomic.Pointer[[]netip.AddrPort]

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"runtime"
 	"syscall"
 	"unsafe"
 
@@ -34,8 +33,9 @@ func mayBeTransparent() error {
 	return nil
 }
 
-// reservedFor returns how many descriptors are not for conversations. Each loop has two, and one of each listener.
-func reservedFor(routes int) int { return reserve + runtime.NumCPU()*(2+routes) }
+// reservedFor returns how many descriptors are not for conversations. Each listener is one, and each loop has two, and one
+// of each listener.
+func reservedFor(routes int) int { return reserve + routes + Loops()*(2+routes) }
 
 // limitDescriptors raises the limit of open files to what MaxConnections needs, as far as it may, and lowers
 // MaxConnections to what is left.

@@ -230,7 +230,7 @@ func (s *service) run(hangups <-chan os.Signal) error {
 	besides.Go(func() { s.reloading(ctx, hangups) })
 	processors := runtime.NumCPU()
 	if s.relay != nil {
-		processors *= 2 // each loop may keep one to itself
+		processors += proxy.Loops() // each may keep one to itself
 		parts.Go(func() {
 			if failed = s.relay.Serve(ctx, again); failed != nil {
 				stop()
