@@ -87,6 +87,11 @@ func (a *Archive) giveBack(of memory, batches []taken) {
 // yields says whether mails are to be given up.
 func (a *Archive) yields() bool { return a.waiting[recordMemory].Load() > yieldAt }
 
+// crowded says whether half of the memory is used of mails, of records or of lines.
+func (a *Archive) crowded() bool {
+	return a.buffers.lent.Load() > spoolMemory/2 || a.waiting[recordMemory].Load() > lineMemory/2 || a.waiting[talkMemory].Load() > lineMemory/2
+}
+
 // lineMemories is what all memories hold.
 type lineMemories [memories]atomic.Int64
 

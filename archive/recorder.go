@@ -43,6 +43,9 @@ func (r *Recorder) Commit() error {
 	return nil
 }
 
+// Crowded implements inspect.Recorder: half of a memory is used.
+func (r *Recorder) Crowded() bool { return r.a.crowded() }
+
 // take takes the oldest batch of each journal, or nothing if one has none. With rest it takes what there is.
 func (r *Recorder) take(rest bool) []taken {
 	r.a.mu.Lock()

@@ -10,6 +10,9 @@ type Recorder interface {
 	// Commit writes the oldest batch of all journals, merged by their stamps, while the journals already take the next
 	// ones. It is called once for each batch, when every journal has had its Cut for it, by one goroutine.
 	Commit() error
+	// Crowded says whether so much waits to be written that mails may soon be given up. Who can hold back should do so
+	// until a Commit has ended. Any goroutine may call it.
+	Crowded() bool
 }
 
 // Journal is the sink of the sessions of one goroutine.

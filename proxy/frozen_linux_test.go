@@ -13,6 +13,8 @@ type frozen struct {
 	committing, release chan struct{}
 }
 
+func (frozen) Crowded() bool { return false }
+
 func (f frozen) Commit() error {
 	signal(f.committing)
 	<-f.release

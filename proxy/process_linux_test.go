@@ -110,6 +110,7 @@ type printer struct{}
 
 func (printer) Journal() inspect.Journal                 { return printer{} }
 func (printer) Commit() error                            { return nil }
+func (printer) Crowded() bool                            { return false }
 func (printer) Line(*record.Session, record.Line)        {}
 func (printer) Login(*record.Session, int, record.Login) {}
 func (printer) Secret(*record.Session, record.Secret)    {}

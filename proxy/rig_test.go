@@ -379,6 +379,7 @@ func (m *memory) record(t testing.TB) *record.Session {
 
 func (m *memory) Journal() inspect.Journal { return &journal{m} }
 func (m *memory) Commit() error            { return nil }
+func (m *memory) Crowded() bool            { return false }
 
 type journal struct{ m *memory }
 

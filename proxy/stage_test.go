@@ -75,6 +75,7 @@ type sessionRecorder struct{ sessions chan<- *record.Session }
 
 func (r sessionRecorder) Journal() inspect.Journal { return sessionJournal(r) }
 func (r sessionRecorder) Commit() error            { return nil }
+func (r sessionRecorder) Crowded() bool            { return false }
 
 type sessionJournal struct{ sessions chan<- *record.Session }
 

@@ -33,6 +33,7 @@ func (silent) Packet(inspect.Packet)    {}
 func (silent) Cut()                     {}
 func (silent) Journal() inspect.Journal { return silent{} }
 func (silent) Commit() error            { return nil }
+func (silent) Crowded() bool            { return false }
 
 // BenchmarkRead reads the capture file that MAILWIRE_BENCH names.
 func BenchmarkRead(b *testing.B) {

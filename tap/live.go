@@ -20,6 +20,10 @@ const (
 	commitTime  = 100 * time.Millisecond // and what was said of them before it is written,
 	commitAfter = 8 << 20                // unless there were so many octets
 	reopenTime  = 250 * time.Millisecond // between looks whether an interface is back
+	paceTime    = time.Millisecond       // between looks whether the recorder is less crowded
+	workersWay  = 5                      // how nice who inspects is to who captures: what is captured late is lost,
+	writersWay  = 10                     // and what is inspected or written late is not
+	endPatience = 5 * time.Second        // that the end of a capture takes at most for that
 )
 
 // ErrNoInterface and ErrFilter are what was asked for wrongly.
@@ -178,6 +182,7 @@ func (l *Live) Stats() Stats {
 // capture takes what one interface shows until the capture is ended, and what had come by then.
 func (l *Live) capture(ctx context.Context, k *link) {
 	defer k.ring.close()
+	giveWay(0) // to nobody, but on a thread that no goroutine keeps from it
 	var looked int64
 	for {
 		if k.down && !l.reopen(ctx, k) {
@@ -299,9 +304,20 @@ func (p *pipeline) due(b *batch) bool {
 	return true
 }
 
-// commitLive lets the recorder write while the workers go on: they never wait for a disk.
+// pace waits while the recorder has much to write, as long as packets have room to wait in: there they take less memory
+// than all that is said of them. At a disk that does not answer that room is soon used up.
+func (p *pipeline) pace() {
+	for p.committing.Load() && p.recorder.Crowded() && p.made.Load() < burstBatches/4*3 {
+		if ending := p.ending.Load(); ending != 0 && time.Since(time.Unix(0, ending)) > endPatience {
+			return
+		}
+		time.Sleep(paceTime)
+	}
+}
+
+// commitLive lets the recorder write while the workers go on.
 func (p *pipeline) commitLive() {
-	giveWay()
+	giveWay(writersWay)
 	for range p.writes {
 		if err := p.recorder.Commit(); err != nil {
 			p.opts.Warn("commit", "what was seen could not be written: "+err.Error())

@@ -18,7 +18,8 @@ const (
 	shards       = 16        // flows are spread over so many, whatever the number of workers
 	batchOctets  = 256 << 10 // a batch ends with so many octets of packets,
 	batchPackets = 1024      // or with so many packets
-	batches      = 4         // in flight
+	batches      = 4         // in flight,
+	burstBatches = 256       // or, of a Live, so many while more comes than can be recorded: 64 MiB of packets
 
 	tickInterval     = int64(time.Second) // packet time between two looks at the clocks
 	progressInterval = 100 * time.Millisecond
@@ -32,19 +33,27 @@ type batch struct {
 	last     int64 // number of its last packet
 	epoch    int64 // number of the last packet before the capture that it is of
 	end      bool  // of the capture: flows end
-	cut      bool  // the journals' batches end with it
 	begin    int64 // packet time of its first packet
-	segments [shards][]segment
+	cut      bool  // the journals' batches end with it
+	segments []segment
+	of       [shards][]uint16   // which of them are a shard's
 	stats    [shards]shardStats // as they were after this batch
 	pending  sync.WaitGroup     // workers not yet done
 }
 
 func (b *batch) reset() {
 	b.used, b.packets, b.begin = 0, 0, 0
-	for i := range b.segments {
-		clear(b.segments[i]) // payloads of their own: long packets, fragments
-		b.segments[i] = b.segments[i][:0]
+	clear(b.segments) // payloads of their own: long packets, fragments
+	b.segments = b.segments[:0]
+	for i := range b.of {
+		b.of[i] = b.of[i][:0]
 	}
+}
+
+// add appends a segment for a shard.
+func (b *batch) add(shard int, s *segment) {
+	b.of[shard] = append(b.of[shard], uint16(len(b.segments)))
+	b.segments = append(b.segments, *s)
 }
 
 // full says whether the batch has enough.
@@ -67,9 +76,11 @@ type pipeline struct {
 	shown   time.Time
 
 	shards  [shards]*shard
+	queue   chan *batch // of those that nobody has looked at
 	workers []chan *batch
 	commits chan *batch
 	free    chan *batch
+	made    atomic.Int32 // batches
 	current *batch
 	running sync.WaitGroup
 
@@ -77,6 +88,7 @@ type pipeline struct {
 	counted  shardStats // by all shards
 
 	recorder inspect.Recorder
+	tracing  sync.Mutex      // guards trace
 	trace    inspect.Journal // takes the packets; nil: they are not wanted
 	failed   chan struct{}   // closed when the recorder failed,
 	failure  error           // with this
@@ -85,6 +97,7 @@ type pipeline struct {
 	live       bool
 	enough     func()        // ends the capture
 	entering   sync.Mutex    // guards what comes before the batches: one interface at a time
+	ending     atomic.Int64  // when finish was called, in nanoseconds since 1970
 	committing atomic.Bool   // the recorder writes
 	writes     chan struct{} // it is to
 	cut        time.Time     // when the journals' batches ended last
@@ -112,6 +125,7 @@ func run(ctx context.Context, o Options, source Source, create newConversation) 
 func newPipeline(o *Options) *pipeline {
 	p := &pipeline{
 		opts: *o, live: true, ports: newPorts(o),
+		queue:   make(chan *batch, burstBatches),
 		commits: make(chan *batch, batches),
 		free:    make(chan *batch, batches),
 		failed:  make(chan struct{}),
@@ -137,14 +151,12 @@ func (p *pipeline) start(recorder inspect.Recorder, create newConversation) {
 	for i := range p.shards {
 		p.shards[i] = newShard(&p.opts, p.ports, recorder.Journal(), create)
 	}
-	for range batches {
-		p.free <- new(batch)
-	}
 	p.workers = make([]chan *batch, p.opts.Workers)
 	for w := range p.workers {
 		p.workers[w] = make(chan *batch, batches)
 		p.running.Go(func() { p.work(w) })
 	}
+	p.running.Go(p.distribute)
 	p.running.Go(p.commit)
 	if p.live {
 		go p.commitLive()
@@ -244,13 +256,14 @@ func (p *pipeline) enter(b *batch, packet *Packet) {
 		}
 		p.stats.Segments++
 		s.packet, s.time = p.number, packet.Time
-		i := s.key.shard()
-		b.segments[i] = append(b.segments[i], *s)
+		b.add(s.key.shard(), s)
 	}
 }
 
 // keep puts a packet into the trace.
 func (p *pipeline) keep(packet *Packet) {
+	p.tracing.Lock()
+	defer p.tracing.Unlock()
 	p.trace.Stamp(p.number)
 	p.trace.Packet(inspect.Packet{
 		Time: time.Unix(0, packet.Time).In(p.opts.Location), Link: int(packet.Link), Wire: packet.Wire, Data: packet.Data,
@@ -266,14 +279,14 @@ func (p *pipeline) tick(b *batch, now int64) {
 	}
 	p.clock = now
 	b.packets++
-	for i := range b.segments {
-		b.segments[i] = append(b.segments[i], segment{packet: p.number, time: now, tick: true})
+	for i := range shards {
+		b.add(i, &segment{packet: p.number, time: now, tick: true})
 	}
 }
 
 // take gets a batch to fill.
 func (p *pipeline) take() {
-	b := <-p.free
+	b := p.unused()
 	if b.block == nil {
 		b.block = make([]byte, batchOctets+minSpace)
 	}
@@ -282,6 +295,33 @@ func (p *pipeline) take() {
 	if now := time.Now(); p.opts.Progress != nil && now.Sub(p.shown) >= progressInterval {
 		p.shown = now
 		p.opts.Progress(p.total())
+	}
+}
+
+// unused returns a batch that nobody uses, as soon as there is one.
+func (p *pipeline) unused() *batch {
+	most := int32(batches)
+	if p.live {
+		most = burstBatches
+	}
+	select {
+	case b := <-p.free:
+		return b
+	default:
+	}
+	if p.made.Load() < most { // only the reader makes more of them
+		p.made.Add(1)
+		return new(batch)
+	}
+	return <-p.free
+}
+
+// done gives a batch back. After a burst there are too many.
+func (p *pipeline) done(b *batch) {
+	select {
+	case p.free <- b:
+	default:
+		p.made.Add(-1)
 	}
 }
 
@@ -310,31 +350,45 @@ func (p *pipeline) total() Stats {
 	return s
 }
 
-// send hands the current batch to the workers and the committer.
+// send hands the current batch on.
 func (p *pipeline) send(end bool) {
 	b := p.current
 	p.current = nil
-	b.last, b.epoch, b.end, b.cut = p.number, p.epoch, end, p.due(b)
-	if b.cut && p.trace != nil {
-		p.trace.Cut()
-	}
-	b.pending.Add(len(p.workers))
-	for _, w := range p.workers {
-		w <- b
-	}
-	p.commits <- b
+	b.last, b.epoch, b.end = p.number, p.epoch, end
+	p.queue <- b
 }
 
-// finish ends every flow and waits until all is committed.
-func (p *pipeline) finish() {
-	if p.current == nil {
-		p.take()
+// distribute gives the batches to the workers and the committer.
+func (p *pipeline) distribute() {
+	for b := range p.queue {
+		if p.live {
+			p.pace()
+		}
+		if b.cut = p.due(b); b.cut && p.trace != nil {
+			p.tracing.Lock()
+			p.trace.Cut()
+			p.tracing.Unlock()
+		}
+		b.pending.Add(len(p.workers))
+		for _, w := range p.workers {
+			w <- b
+		}
+		p.commits <- b
 	}
-	p.send(true)
 	for _, w := range p.workers {
 		close(w)
 	}
 	close(p.commits)
+}
+
+// finish ends every flow and waits until all is committed.
+func (p *pipeline) finish() {
+	p.ending.Store(time.Now().UnixNano())
+	if p.current == nil {
+		p.take()
+	}
+	p.send(true)
+	close(p.queue)
 	p.running.Wait()
 	if p.opts.Progress != nil {
 		p.opts.Progress(p.total())
@@ -343,11 +397,14 @@ func (p *pipeline) finish() {
 
 // work runs every len(p.workers)th shard.
 func (p *pipeline) work(w int) {
+	if p.live {
+		giveWay(workersWay)
+	}
 	for b := range p.workers[w] {
 		for i := w; i < shards; i += len(p.workers) {
 			s := p.shards[i]
-			for j := range b.segments[i] {
-				s.take(&b.segments[i][j])
+			for _, j := range b.of[i] {
+				s.take(&b.segments[j])
 			}
 			if b.end {
 				s.end(b.last - b.epoch)
@@ -376,6 +433,6 @@ func (p *pipeline) commit() {
 		case b.cut:
 			p.writes <- struct{}{}
 		}
-		p.free <- b
+		p.done(b)
 	}
 }

@@ -30,6 +30,8 @@ func (r *recorder) Journal() inspect.Journal {
 	return j
 }
 
+func (*recorder) Crowded() bool { return false }
+
 func (r *recorder) Commit() error {
 	r.commits++
 	var all []said

@@ -153,10 +153,8 @@ func (r *ring) close() {
 	}
 }
 
-// giveWay lets the calling goroutine have a thread of its own that works when others need not: what is written late is not
-// lost, what is captured late is.
-func giveWay() {
-	const nice = 10
+// giveWay lets the calling goroutine have a thread of its own, which works when others need not: the nicer, the later.
+func giveWay(nice int) {
 	runtime.LockOSThread()
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, nice) // it may be refused
 }

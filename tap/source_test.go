@@ -425,6 +425,8 @@ type watched struct {
 	seen chan struct{}
 }
 
+func (*watched) Crowded() bool { return false }
+
 func (w *watched) Commit() error {
 	err := w.recorder.Commit()
 	if len(w.out) > 0 && w.seen != nil {

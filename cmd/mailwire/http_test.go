@@ -176,6 +176,8 @@ type brokenRecorder struct {
 
 func (r *brokenRecorder) Journal() inspect.Journal { return nowhere{} }
 
+func (r *brokenRecorder) Crowded() bool { return false }
+
 func (r *brokenRecorder) Commit() error {
 	r.wait()
 	return r.err
