@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mailwire/mailwire/inspect"
+	"github.com/mailwire/mailwire/inspect/priority"
 	"github.com/mailwire/mailwire/inspect/wire"
 )
 
@@ -63,6 +64,7 @@ func signal(c chan struct{}) {
 
 // run inspects until ctx is done and nothing waits.
 func (in *inspector) run(ctx context.Context) {
+	priority.Lower(priority.Inspectors)
 	gather := time.NewTimer(gatherTime)
 	defer gather.Stop()
 	for {
@@ -173,6 +175,7 @@ func (p *Proxy) commit(ctx context.Context) {
 		written := make(chan struct{})
 		go func() {
 			defer close(written)
+			priority.Lower(priority.Writers)
 			if err := p.Options().Recorder.Commit(); err != nil {
 				p.warn("commit", "what was seen could not be written: "+err.Error())
 			}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailwire/mailwire/inspect"
@@ -48,17 +49,20 @@ func (b *batch) release() {
 	batches.Put(b)
 }
 
-// Pump takes what is said in one conversation from its relay to its session. Its methods never wait: they copy, within a
-// budget, and an inspector takes all that there is. The relay calls them in the order in which things happened.
+// Pump takes what is said in one conversation from its relay to its session. Its methods never wait for an inspector, which
+// may have no processor just now: they copy, within a budget, into a batch that is in nobody else's hands meanwhile, and an
+// inspector takes all that there is. The relay calls them in the order in which things happened.
 type Pump struct {
 	in *inspector
 
-	mu     sync.Mutex
-	batch  *batch // nil when nothing waits
-	held   int64  // of the budget, also by what is being inspected
-	lost   [2]int64
-	full   bool // the budget was used up: until half of it is free nothing is taken
-	queued bool // the inspector knows that there is something
+	batch  atomic.Pointer[batch] // what waits; nil when nothing does, or while a relay adds to it
+	held   atomic.Int64          // of the budget, also by what is being inspected
+	freed  atomic.Bool           // half of the budget is free, and was not when it was used up
+	queued atomic.Bool           // the inspector knows that there is something
+
+	mu   sync.Mutex // guards, for the relays of both directions, what follows
+	lost [2]int64
+	full bool // the budget was used up: until half of it is free nothing is taken
 
 	conn    inspect.Conn
 	config  *inspect.Config  // as it was at the begin
@@ -73,78 +77,99 @@ func (p *Proxy) newPump(conn inspect.Conn) *Pump {
 	return &Pump{in: in, conn: conn, config: p.Options().Inspect}
 }
 
-// Show takes octets that one side sent; data is borrowed.
-func (u *Pump) Show(dir wire.Direction, now time.Time, data []byte) {
+// open begins a call: it returns the batch that waits, or a new one, for close.
+func (u *Pump) open() *batch {
 	u.mu.Lock()
-	for len(data) > 0 {
-		n := min(len(data), largeBlock)
-		u.show(dir, now, data[:n])
-		data = data[n:]
+	if b := u.batch.Swap(nil); b != nil {
+		return b
 	}
-	u.wake()
+	return batches.Get().(*batch)
 }
 
-func (u *Pump) show(dir wire.Direction, now time.Time, data []byte) {
+// close ends a call: the batch waits, and the inspector is told.
+func (u *Pump) close(b *batch) {
+	u.batch.Store(b)
+	u.mu.Unlock()
+	call, hurry := !u.queued.Swap(true), u.held.Load() > hurryAt
+	if call || hurry {
+		u.in.add(u, call, hurry)
+	}
+}
+
+// Show takes octets that one side sent; data is borrowed.
+func (u *Pump) Show(dir wire.Direction, now time.Time, data []byte) {
+	to := u.open()
+	for len(data) > 0 {
+		n := min(len(data), largeBlock)
+		u.show(to, dir, now, data[:n])
+		data = data[n:]
+	}
+	u.close(to)
+}
+
+func (u *Pump) show(to *batch, dir wire.Direction, now time.Time, data []byte) {
 	var b *block
-	if u.batch != nil && len(u.batch.blocks) > 0 {
-		b = u.batch.blocks[len(u.batch.blocks)-1]
+	if n := len(to.blocks); n > 0 {
+		b = to.blocks[n-1]
 	}
 	cost := int64(stepCost)
 	fits := b != nil && len(b.data)-b.used >= len(data)
 	if !fits {
 		cost += blockFor(len(data))
 	}
-	if !u.reserve(dir, now, len(data), cost) {
+	if !u.reserve(to, dir, now, len(data), cost) {
 		return
 	}
 	if !fits {
 		b = getBlock(len(data))
-		u.batch.blocks = append(u.batch.blocks, b)
+		to.blocks = append(to.blocks, b)
 	}
 	begin := b.used
 	b.used += copy(b.data[begin:], data)
-	u.chunk(dir, now, b.data[begin:b.used:b.used])
+	u.chunk(to, dir, now, b.data[begin:b.used:b.used])
 }
 
 // Give is Show for the first n octets of a block, which is given away.
 func (u *Pump) Give(dir wire.Direction, now time.Time, b *block, n int) {
-	u.mu.Lock()
-	if u.reserve(dir, now, n, int64(len(b.data)+stepCost)) {
+	to := u.open()
+	if u.reserve(to, dir, now, n, int64(len(b.data)+stepCost)) {
 		b.used = len(b.data)
-		u.batch.blocks = append(u.batch.blocks, b)
-		u.chunk(dir, now, b.data[:n:n])
+		to.blocks = append(to.blocks, b)
+		u.chunk(to, dir, now, b.data[:n:n])
 	} else {
 		putBlock(b)
 	}
-	u.wake()
+	u.close(to)
 }
 
 // chunk appends octets, and says what was lost before them, of the other side too: it may be what they answer.
-func (u *Pump) chunk(dir wire.Direction, now time.Time, data []byte) {
+func (u *Pump) chunk(to *batch, dir wire.Direction, now time.Time, data []byte) {
 	if other := dir.Reverse(); u.lost[other] > 0 {
-		u.batch.steps = append(u.batch.steps, step{time: now, dir: other, lost: u.lost[other]})
+		to.steps = append(to.steps, step{time: now, dir: other, lost: u.lost[other]})
 		u.lost[other] = 0
 	}
-	u.batch.steps = append(u.batch.steps, step{time: now, dir: dir, lost: u.lost[dir], data: data})
+	to.steps = append(to.steps, step{time: now, dir: dir, lost: u.lost[dir], data: data})
 	u.lost[dir] = 0
 }
 
 // reserve takes cost from the budget for n octets; if there is not enough left, they are lost. Each conversation has a
 // budget of its own, and half of that of all is lent to whoever has more to say.
-func (u *Pump) reserve(dir wire.Direction, now time.Time, n int, cost int64) bool {
+func (u *Pump) reserve(to *batch, dir wire.Direction, now time.Time, n int, cost int64) bool {
 	p := u.in.p
+	if u.full && u.freed.Load() {
+		u.full = false
+	}
 	if !u.full {
 		pending, limits := p.pending.Add(cost), p.Options()
-		if pending <= limits.TotalBudget && (u.held+cost <= limits.SessionBudget || pending <= limits.TotalBudget/2) {
-			u.held += cost
-			u.hold().cost += cost
+		if pending <= limits.TotalBudget && (u.held.Load()+cost <= limits.SessionBudget || pending <= limits.TotalBudget/2) {
+			u.held.Add(cost)
+			to.cost += cost
 			return true
 		}
 		p.pending.Add(-cost)
-	}
-	if !u.full {
 		u.full = true
-		u.tell(now, func(s *inspect.Session, t time.Time) {
+		u.freed.Store(false)
+		to.tell(now, func(s *inspect.Session, t time.Time) {
 			s.Anomaly(wire.Overload, t)
 			p.warn("overload", "octets go by unrecorded, since inspection is behind (--session-budget, --total-budget)")
 		})
@@ -154,24 +179,15 @@ func (u *Pump) reserve(dir wire.Direction, now time.Time, n int, cost int64) boo
 	return false
 }
 
-// hold returns the batch that is being filled.
-func (u *Pump) hold() *batch {
-	if u.batch == nil {
-		u.batch = batches.Get().(*batch)
-	}
-	return u.batch
-}
-
-func (u *Pump) tell(now time.Time, do func(s *inspect.Session, t time.Time)) {
-	b := u.hold()
+func (b *batch) tell(now time.Time, do func(s *inspect.Session, t time.Time)) {
 	b.steps = append(b.steps, step{time: now, do: do})
 }
 
 // Tell lets the session know something else than octets, in its place among them.
 func (u *Pump) Tell(now time.Time, do func(s *inspect.Session, t time.Time)) {
-	u.mu.Lock()
-	u.tell(now, do)
-	u.wake()
+	b := u.open()
+	b.tell(now, do)
+	u.close(b)
 }
 
 // HalfClose says that one side has ended its octets.
@@ -184,45 +200,27 @@ func (u *Pump) HalfClose(dir wire.Direction, now time.Time) {
 
 // End says how the conversation ended. It is the last call.
 func (u *Pump) End(now time.Time, how inspect.End) {
-	u.mu.Lock()
+	b := u.open()
 	if u.lost != [2]int64{} {
-		u.hold()
-		u.chunk(wire.FromClient, now, nil)
+		u.chunk(b, wire.FromClient, now, nil)
 	}
-	u.tell(now, func(s *inspect.Session, t time.Time) {
+	b.tell(now, func(s *inspect.Session, t time.Time) {
 		s.Close(t, how)
 		u.trace.end(t, how)
 	})
-	u.wake()
+	u.close(b)
 }
 
-// wake ends a call: it tells the inspector that there is something, and unlocks.
-func (u *Pump) wake() {
-	call := !u.queued
-	u.queued = true
-	hurry := u.held > hurryAt
-	u.mu.Unlock()
-	if call || hurry {
-		u.in.add(u, call, hurry)
-	}
-}
-
-// take returns what waits; nil if nothing does.
+// take returns what waits; nil if nothing does, or if a relay will say again that something does.
 func (u *Pump) take() *batch {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	b := u.batch
-	u.batch, u.queued = nil, false
-	return b
+	u.queued.Store(false)
+	return u.batch.Swap(nil)
 }
 
 // taken gives back the part of the budget of a batch that has been inspected.
 func (u *Pump) taken(b *batch) {
 	u.in.p.pending.Add(-b.cost)
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.held -= b.cost
-	if u.held <= u.in.p.Options().SessionBudget/2 {
-		u.full = false
+	if u.held.Add(-b.cost) <= u.in.p.Options().SessionBudget/2 {
+		u.freed.Store(true)
 	}
 }

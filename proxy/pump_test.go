@@ -168,8 +168,8 @@ func TestPumpGivesBack(t *testing.T) {
 		t.Error("nothing is pending")
 	}
 	u.in.round()
-	if pending := u.in.p.Stats().Pending; pending != 0 || u.held != 0 {
-		t.Errorf("%d pending, %d held", pending, u.held)
+	if pending := u.in.p.Stats().Pending; pending != 0 || u.held.Load() != 0 {
+		t.Errorf("%d pending, %d held", pending, u.held.Load())
 	}
 	s := u.in.p.Options().Recorder.(*memory).record(t)
 	if s.Octets.Client != 600 || s.Octets.Server != 100*99/2*100 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/mailwire/mailwire/inspect"
+	"github.com/mailwire/mailwire/inspect/priority"
 )
 
 const (
@@ -398,7 +399,7 @@ func (p *pipeline) finish() {
 // work runs every len(p.workers)th shard.
 func (p *pipeline) work(w int) {
 	if p.live {
-		giveWay(workersWay)
+		priority.Lower(priority.Inspectors)
 	}
 	for b := range p.workers[w] {
 		for i := w; i < shards; i += len(p.workers) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"time"
 
 	"github.com/gopacket/gopacket/afpacket"
@@ -151,10 +150,4 @@ func (r *ring) close() {
 		r.socket.Close()
 		r.socket = nil
 	}
-}
-
-// giveWay lets the calling goroutine have a thread of its own, which works when others need not: the nicer, the later.
-func giveWay(nice int) {
-	runtime.LockOSThread()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, nice) // it may be refused
 }
