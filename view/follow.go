@@ -110,7 +110,7 @@ type dialogue struct {
 	hidden         bool   // it is none of those asked for
 	failed, user   bool   // a reply refused; the user tried to log in
 	shown          bool
-	asked          *archive.Said // of Terse: the last command, not shown yet
+	talk           talk // of Terse
 	held           []archive.Said
 	left           int // lines that could not be held
 	looks          int // since it ended

@@ -253,6 +253,30 @@ func TestFollowFilters(t *testing.T) {
 	}
 }
 
+// TestFollowTerse: a refusal stands behind the command that it answers, however far ahead the client is.
+func TestFollowTerse(t *testing.T) {
+	f := follow(t, FollowOptions{Terse: true})
+	f.begin()
+	f.add(smtpToday, connectA, "aaa <-  220 mx", ehloA, "aaa <-  250-mx", "aaa <-  250 PIPELINING",
+		"aaa  -> MAIL FROM:<a@b>", "aaa  -> RCPT TO:<c@d>", "aaa  -> RCPT TO:<e@f>", "aaa  -> DATA",
+		"aaa <-  250 ok", "aaa <** 550-5.1.1 who", "aaa <** 550 5.1.1 is that", "aaa <-  250 ok", "aaa <-  354 go",
+		"aaa  -> [10 octets of message]", "aaa  -> NOOP", "aaa <** 552 too big", "aaa <** 500 what",
+		"aaa  -> BDAT 5 LAST", "aaa  -> [5 octets of message]", "aaa  -> RSET", "aaa <** 503 no", "aaa <-  250 ok",
+		"aaa  -> VRFY a", "aaa === 7 octets of the server are missing", "aaa  -> VRFY b", "aaa <** 550 no", "aaa <** 421 bye")
+	f.add(pop3Today, "ccc  -> STAT", "ccc  -> RETR 9", "ccc <-  +OK 1 9", "ccc <** -ERR no such message")
+	f.want(connectA, "aaa  -> RCPT TO:<c@d>", "aaa <** 550-5.1.1 who", "aaa <** 550 5.1.1 is that",
+		"aaa  -> [10 octets of message]", "aaa <** 552 too big", "aaa  -> NOOP", "aaa <** 500 what",
+		"aaa  -> [5 octets of message]", "aaa <** 503 no", "aaa  -> VRFY b", "aaa <** 550 no", "aaa <** 421 bye",
+		"ccc  -> RETR 9", "ccc <** -ERR no such message")
+	for i := range 2 * maxAsked {
+		f.add(smtpToday, fmt.Sprint("aaa  -> ", i))
+	}
+	f.want()
+	if n := len(f.dialogues["aaa"].Value.(*dialogue).talk.lines); n > maxAsked {
+		t.Errorf("%d lines wait", n)
+	}
+}
+
 // TestFollowUnderWay: of a session that had begun before, what is needed is known.
 func TestFollowUnderWay(t *testing.T) {
 	for name, c := range map[string]struct {

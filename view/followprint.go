@@ -7,6 +7,7 @@ import (
 
 	"github.com/mailwire/mailwire/archive"
 	"github.com/mailwire/mailwire/inspect/record"
+	"github.com/mailwire/mailwire/inspect/wire"
 )
 
 // print shows a line, if it is one to show.
@@ -24,16 +25,22 @@ func (f *follower) print(s *dialogue, l *archive.Said) {
 		return
 	}
 	switch l.Kind {
-	case record.FromClient:
-		s.asked = l
-	case record.Refusal:
-		if s.asked != nil {
-			f.write(s.asked, s.asked.Text)
-			s.asked = nil
+	case record.FromClient, record.ClientBody:
+		s.talk.ask(l)
+	case record.FromServer, record.Refusal:
+		asked := s.talk.answer(l.Text)
+		if l.Kind == record.FromServer {
+			return
+		}
+		if asked != nil {
+			f.write(asked, asked.Text)
 		}
 		f.write(l, l.Text)
 	case record.Note:
 		_, opens := opening(l)
+		if strings.HasSuffix(l.Text, " are missing") { // and nobody knows which reply is whose
+			s.talk = talk{}
+		}
 		switch {
 		case isEnd(l) && s.client != "":
 			f.write(l, fmt.Sprintf("%s to %s: %s", s.client, s.server, l.Text))
@@ -41,6 +48,44 @@ func (f *follower) print(s *dialogue, l *archive.Said) {
 			f.write(l, l.Text)
 		}
 	}
+}
+
+// talk finds the line of the client that a reply answers: who pipelines has said more since.
+type talk struct {
+	pairing
+	lines []*archive.Said // of what waits in pairing
+	more  bool            // the reply goes on in the next line
+}
+
+const maxAsked = 1000 // lines that wait for a reply
+
+func (t *talk) ask(l *archive.Said) {
+	e := record.Entry{From: "client", Text: &l.Text}
+	if l.Kind == record.ClientBody {
+		e.Text, e.Body = nil, new(int64)
+	}
+	if len(t.waiting) >= maxAsked {
+		*t = talk{}
+	}
+	t.lmtp = t.lmtp || Verb(l.Text) == "LHLO"
+	t.pairing.ask(&e)
+	switch n := len(t.waiting); {
+	case n > len(t.lines):
+		t.lines = append(t.lines, l)
+	case n > 0 && t.waiting[n-1].command == wire.DataEnd: // the chunk of a BDAT
+		t.lines[n-1] = l
+	}
+}
+
+// answer takes a line of a reply, and returns what is answered with its first one.
+func (t *talk) answer(text string) (asked *archive.Said) {
+	if !t.more && len(t.lines) > 0 {
+		asked = t.lines[0]
+		t.pairing.answer(text)
+		t.lines = t.lines[len(t.lines)-len(t.waiting):]
+	}
+	t.more = len(text) > 3 && text[3] == '-' && text[0] != '-'
+	return asked
 }
 
 // isTrouble says whether a note is of something that failed, other than by a reply.
