@@ -108,7 +108,7 @@ func sizes(q *query) (*Section, error) {
 		FROM c GROUP BY protocol, direction ORDER BY total DESC, protocol, direction LIMIT @top`,
 		func(row []any) []any {
 			for i := 4; i <= 5; i++ {
-				row[i] = int64(math.Round(bucketMiddle(float64(row[i].(int64)), sizeBuckets)))
+				row[i] = min(int64(math.Round(bucketMiddle(float64(row[i].(int64)), sizeBuckets))), row[6].(int64))
 			}
 			return row
 		})

@@ -29,3 +29,11 @@ func TestSlowestOfHours(t *testing.T) {
 		}
 	}
 }
+
+// TestSizesWithinLargest: no mail is larger than the largest one, however wide its class of sizes is.
+func TestSizesWithinLargest(t *testing.T) {
+	w := newWorld(t)
+	s := w.session(noon, "192.0.2.1", mx, nil)
+	w.mail(s, "a@example.org", []string{"b@example.net"}, func(m *record.Message) { m.Octets = 448_000 })
+	reportOn(t, w.open(), Options{}).row(t, "sizes", "mails=1", "median=448 kB", "95%=448 kB", "largest=448 kB")
+}
