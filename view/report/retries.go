@@ -46,7 +46,9 @@ func lost(q *query) (*Section, error) {
 	}
 	return q.fill(s, off+`
 		SELECT m.client_ip, off.mail_from, off.address, off.times, off.last, m.session,
-			CASE WHEN r.code >= 400 THEN r.code || rtrim(' ' || r.enhanced) || ' ' || r.text ELSE m.code || rtrim(' ' || m.enhanced) END
+			CASE WHEN r.code >= 400 THEN r.code || rtrim(' ' || r.enhanced) || ' ' || r.text
+				ELSE m.code || rtrim(' ' || m.enhanced) || COALESCE((SELECT ' ' || e.text FROM errors e
+					WHERE e.session_row = m.session_row AND e.begin >= m.begin AND e.code = m.code AND e.enhanced = m.enhanced ORDER BY e.n LIMIT 1), '') END
 		FROM off CROSS JOIN messages m ON m.row = off.message
 			CROSS JOIN recipients r ON r.message_row = m.row AND r.address = off.address
 		WHERE accepted IS NOT 1 AND refused IS NOT 1 ORDER BY off.last DESC, off.mail_from, off.address LIMIT @top`, nil, sql.Named("off", q.putOff))
@@ -76,7 +78,9 @@ func turnedAway(q *query) (*Section, error) {
 			{"client", Text}, {"server", Text}, {"replies", Count}, {"first", Time}, {"last", Time}, {"session", Session}, {"reply", Text},
 		},
 	}
-	const early = "e.code BETWEEN 400 AND 499 AND e.command NOT IN ('RCPT', 'DATA', 'BDAT', 'DATA-END', 'AUTH')"
+	// A 421 out of turn, as to a client that was silent for long, says nothing of the mails before it.
+	const early = "e.code BETWEEN 400 AND 499 AND e.command NOT IN ('RCPT', 'DATA', 'BDAT', 'DATA-END', 'AUTH') AND " +
+		"(e.command <> '' OR NOT EXISTS (SELECT 1 FROM messages m WHERE m.session_row = e.session_row))"
 	return q.fill(s, `
 		WITH g AS (SELECT e.client_ip, e.server_ip, COUNT(*) times, MIN(e.begin) first, MAX(e.begin) last, MAX(e.session_row) session
 			FROM errors e WHERE `+early+` AND `+q.whereSession("e")+`

@@ -70,3 +70,37 @@ func TestPutOff(t *testing.T) {
 		t.Errorf("accepted later: %v", later.Rows)
 	}
 }
+
+// TestPutOffAtTheEnd: what a server said of a whole mail is known to the session only.
+func TestPutOffAtTheEnd(t *testing.T) {
+	w := newWorld(t)
+	s := w.session(noon, "192.0.2.1", mx, func(s *record.Session) {
+		refuse(s, "DATA-END", 451, "4.7.0", "Temporary server error. Please try again later. PRX5")
+		s.Messages = 1
+	})
+	s.Messages = 0
+	w.mail(s, "scanner@example.net", []string{"a@example.net"}, func(m *record.Message) {
+		m.Outcome, m.Reply = record.Rejected, &record.Reply{Code: 451, Enhanced: "4.7.0", Text: "Temporary server error. Please try again later. PRX5"}
+	})
+	reportOn(t, w.open(), Options{}).row(t, "never-accepted", "from=scanner@example.net", "reply=451 4.7.0 Temporary server error. Please try")
+}
+
+// TestTurnedAway: who is cut off after a mail, because no other came, was not turned away.
+func TestTurnedAway(t *testing.T) {
+	w := newWorld(t)
+	for _, mails := range []int{0, 1} {
+		client := []string{"192.0.2.1", "192.0.2.2"}[mails]
+		s := w.session(noon, client, mx, func(s *record.Session) {
+			refuse(s, "", 421, "4.4.2", "Error: timeout exceeded")
+			s.Messages = mails
+		})
+		if s.Messages = 0; mails > 0 {
+			w.mail(s, "a@example.org", []string{"b@example.net"}, nil)
+		}
+	}
+	r := reportOn(t, w.open(), Options{})
+	r.row(t, "turned-away", "client=192.0.2.1", "replies=1")
+	if rows := r.section(t, "turned-away").Rows; len(rows) != 1 {
+		t.Errorf("turned away: %v", rows)
+	}
+}
