@@ -149,5 +149,8 @@ func envelope(m *record.Message) string {
 		}
 		to = append(to, "<"+Printable(r.To)+">")
 	}
+	if len(to) == 0 {
+		return from
+	}
 	return from + " to " + strings.Join(to, ", ")
 }

@@ -79,6 +79,22 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// TestSessionsUnknownSender: a mail without MAIL is none of the null sender.
+func TestSessionsUnknownSender(t *testing.T) {
+	dir := recordedDir(t, "postfix-bdat", "postfix-from-exim")
+	stdout, _ := sessionsOf(t, dir, "--to", "a@example.org")
+	if !strings.Contains(stdout, "  <> → a@example.org  ") {
+		t.Errorf("no null sender:\n%s", stdout)
+	}
+	stdout, _ = sessionsOf(t, dir, "--code", "521")
+	if !strings.Contains(stdout, "  ?, 3 more  ") {
+		t.Errorf("a sender that nobody named:\n%s", stdout)
+	}
+	if _, stdout, _ := mailwire(t, nil, "mail", "list", "--data", dir); !strings.Contains(stdout, "  ?\n") {
+		t.Errorf("neither sender nor recipient:\n%s", stdout)
+	}
+}
+
 func TestSessionsUsage(t *testing.T) {
 	dir := recordedDir(t, "postfix-simple")
 	for _, c := range []struct{ args, want string }{

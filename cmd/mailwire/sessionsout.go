@@ -116,8 +116,11 @@ func mailOf(r index.Row) string {
 		return ""
 	}
 	from := r.From
-	if from == "" {
+	switch {
+	case r.NullSender:
 		from = "<>"
+	case from == "":
+		from = "?"
 	}
 	var b strings.Builder
 	b.WriteString(from)

@@ -46,14 +46,14 @@ func (x *Index) bySession(ctx context.Context, id string) ([]view.Found, error) 
 
 // messages returns those for which a condition holds.
 func (x *Index) messages(ctx context.Context, where string, args ...any) ([]view.Found, error) {
-	rows, err := x.DB().QueryContext(ctx, `SELECT m.id, m.session, m.day, m.place, m.octets_line, m.begin, m.outcome, m.mail_from, m.subject
+	rows, err := x.DB().QueryContext(ctx, `SELECT m.id, m.session, m.day, m.place, m.octets_line, m.begin, m.outcome, coalesce('<' || m.mail_from || '>', '?'), m.subject
 		FROM messages m WHERE `+where+" ORDER BY m.row LIMIT "+strconv.Itoa(maxFound), args...)
 	return collect(rows, err, func(r *sql.Rows, f *view.Found) error {
 		var begin int64
 		var outcome, from, subject string
 		err := r.Scan(&f.ID, &f.Session, &f.Place.Day, &f.Place.Offset, &f.Place.Octets, &begin, &outcome, &from, &subject)
 		f.Message = true
-		f.Text = view.Printable(fmt.Sprintf("%s  %s from <%s>: %s", timeOf(begin), outcome, from, subject))
+		f.Text = view.Printable(fmt.Sprintf("%s  %s from %s: %s", timeOf(begin), outcome, from, subject))
 		return err
 	})
 }

@@ -44,6 +44,7 @@ type Row struct {
 	Client, Server, User                string
 	Port                                uint16 // of the server
 	From                                string // of the first mail
+	NullSender                          bool   // From is "" since the mail has the null sender; else it is not known then
 	To                                  []string
 	Messages, Errors, Worst, Recipients int    // Recipients of the first mail; Worst as 550, 1 for -ERR
 	WorstEnhanced, WorstText            string // of the first reply with that code
@@ -122,14 +123,16 @@ func (x *Index) complete(ctx context.Context, r *Row) error {
 	}
 	var message int64
 	var user string
+	var from sql.NullString
 	err := db.QueryRowContext(ctx, "SELECT row, mail_from, user FROM messages WHERE session_row = ? ORDER BY row LIMIT 1", r.Row).
-		Scan(&message, &r.From, &user)
+		Scan(&message, &from, &user)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	r.From, r.NullSender = from.String, from.Valid && from.String == ""
 	if r.User == "" {
 		r.User = user
 	}

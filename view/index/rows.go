@@ -119,7 +119,8 @@ func worstOf(s *record.Session) int {
 
 // messageRow returns the columns of a message.
 func messageRow(at view.Place, m *record.Message, sessionRow int64) []any {
-	var from, subject, id, enhanced, stored string
+	var subject, id, enhanced, stored string
+	var from any // NULL: not known
 	code := 0
 	if m.From != nil {
 		from = *m.From

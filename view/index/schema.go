@@ -4,7 +4,7 @@ import "github.com/mailwire/mailwire/inspect/record"
 
 // version is that of the tables together with that of the records: a newer program reads lines that an older one had to
 // leave out, so it makes the index anew.
-const version = (1+11)<<8 | record.Version
+const version = (1+12)<<8 | record.Version
 
 // schema has no index on what sessions are filtered by: for each filter there is a word in the table words, whose lists
 // of rows are in order, so that any combination of filters is a walk along them from the newest session on.
@@ -37,7 +37,8 @@ CREATE TABLE messages (
 	row INTEGER PRIMARY KEY, id TEXT, session TEXT,
 	session_row INTEGER,                     -- 0 as long as the session goes on
 	day TEXT, place INTEGER, octets_line INTEGER, begin INTEGER, protocol TEXT, via TEXT,
-	client_ip TEXT, server_ip TEXT, user TEXT, mail_from TEXT, subject TEXT, message_id TEXT, queue_id TEXT,
+	client_ip TEXT, server_ip TEXT, user TEXT, mail_from TEXT, -- '' is the null sender, NULL one that is not known
+	subject TEXT, message_id TEXT, queue_id TEXT,
 	outcome TEXT, code INTEGER, enhanced TEXT, octets INTEGER, direction TEXT, stored TEXT);
 CREATE INDEX messages_session ON messages (session_row);
 CREATE INDEX messages_waiting ON messages (session) WHERE session_row = 0;
