@@ -155,14 +155,33 @@ func runMailExport(c *cli.Context) error {
 			return err
 		}
 	}
-	return writeOut(c, c.String("o"), func(w io.Writer) error {
-		for _, m := range mails {
+	there := mails[:0]
+	for _, m := range mails {
+		r, err := d.Mail(m)
+		if err != nil {
+			if len(ids) == 1 {
+				return err
+			}
+			tell(c, err.Error())
+			continue
+		}
+		r.Close()
+		there = append(there, m)
+	}
+	if missing := len(ids) - len(there); missing > 0 { // the others are wanted all the same
+		err = fmt.Errorf("%d of %d mails are not there", missing, len(ids))
+	}
+	if len(there) == 0 {
+		return err
+	}
+	return errors.Join(writeOut(c, c.String("o"), func(w io.Writer) error {
+		for _, m := range there {
 			if err := exportMail(c, d, m, w); err != nil {
 				return err
 			}
 		}
 		return nil
-	})
+	}), err)
 }
 
 func exportMail(c *cli.Context, d *reader, m *record.Message, w io.Writer) error {

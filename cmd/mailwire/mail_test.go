@@ -159,6 +159,37 @@ func TestExportTo(t *testing.T) {
 	}
 }
 
+// TestMboxWithoutOne: a mail whose file is gone keeps no other out of an mbox.
+func TestMboxWithoutOne(t *testing.T) {
+	dir := recordedDir(t, "postfix-simple", "dovecot-pop3-clients")
+	_, list, _ := mailwire(t, nil, "mail", "list", "--json", "--data", dir)
+	var ids []string
+	for line := range strings.Lines(list) {
+		var m record.Message
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		if m.Stored != nil && len(ids) < 3 {
+			if ids = append(ids, m.ID); len(ids) == 2 {
+				if err := os.Remove(filepath.Join(dir, m.Stored.Path)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	status, mbox, stderr := mailwire(t, nil, append([]string{"mail", "export", "--mbox", "--data", dir}, ids...)...)
+	if status != 1 || strings.Count("\n"+mbox, "\nFrom ") != 2 {
+		t.Errorf("status %d: %s", status, mbox)
+	}
+	if !strings.Contains(stderr, "the file of the mail "+ids[1]+" is gone") || !strings.Contains(stderr, "1 of 3 mails are not there") {
+		t.Error(stderr)
+	}
+	status, mbox, stderr = mailwire(t, nil, "mail", "export", "--mbox", "--data", dir, ids[1], ids[1])
+	if status != 1 || mbox != "" || !strings.Contains(stderr, "2 of 2 mails are not there") {
+		t.Errorf("status %d: %s%s", status, mbox, stderr)
+	}
+}
+
 func TestMailShow(t *testing.T) {
 	octets := "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nX-Own: \x1b[2J\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\n" +
 		"Content-Transfer-Encoding: quoted-printable\r\n\r\nSch=F6n =1B[31m\r\n--b\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
