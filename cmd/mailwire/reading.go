@@ -108,6 +108,9 @@ func (r *reader) one(id string) (view.Found, error) {
 	}
 	switch len(found) {
 	case 0:
+		if r.index != nil { // it may be in a line that is left out
+			_ = tellProblems(r.c, r.index)
+		}
 		return view.Found{}, fmt.Errorf("there is no session, mail, Message-ID or queue id %s in %s", view.Printable(id), r.Dir())
 	case 1:
 		return found[0], nil

@@ -203,6 +203,22 @@ func TestAmbiguous(t *testing.T) {
 	}
 }
 
+// TestShowNewer: where nothing has an id, one that a newer mailwire recorded may have it.
+func TestShowNewer(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "logs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	line := `{"v":99,"type":"session","id":"abcdefghjkmnpqrs"}` + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "logs", "sessions-2026-11-22.jsonl"), []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, _, stderr := mailwire(t, nil, "show", "abcd", "--data", dir)
+	if status != 1 || !strings.Contains(stderr, "1 record is from a newer mailwire") || !strings.Contains(stderr, "no session, mail, Message-ID or queue id abcd") {
+		t.Errorf("status %d, %s", status, stderr)
+	}
+}
+
 // TestShowHostile: nothing that foreigners said reaches a terminal as a command to it.
 func TestShowHostile(t *testing.T) {
 	evil := "x\x1b[2J\x07\u009b31m\u202e\r\ny"
