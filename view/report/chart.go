@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/mailwire/mailwire/view/explain"
 )
@@ -67,11 +68,10 @@ func (q *query) hourChart() (*Chart, error) {
 }
 
 func (q *query) slotLabel(hour, step int64) string {
-	format := "2006-01-02"
 	if step < 24 {
-		format = "01-02 15:04"
+		return q.time(hour * 3600e6).Format("01-02 15:04")
 	}
-	return q.time(hour * 3600e6).Format(format)
+	return q.time((hour + 12) * 3600e6).Format(time.DateOnly) // midnight is an hour earlier or later when summer time changes
 }
 
 const barsOfTen = 4 // of mails' sizes, for each power of ten
