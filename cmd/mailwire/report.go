@@ -48,6 +48,9 @@ func runReport(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if options.Clients.IsValid() && (slices.Contains(options.Only, "waits") || slices.Contains(options.Only, "slowest")) {
+		tell(c, "how long replies took is not kept by client, so waits and slowest are left out; mailwire show has the times of a session")
+	}
 	switch {
 	case c.String("html") == "-":
 		err = r.HTML(c.App.Writer)

@@ -90,6 +90,19 @@ func TestReportUsage(t *testing.T) {
 	}
 }
 
+// TestReportLeavesOut: a section that is asked for and cannot be had is not left out without a word.
+func TestReportLeavesOut(t *testing.T) {
+	dir := recordedDir(t, "postfix-rejected")
+	for args, want := range map[string]bool{
+		"--client 192.0.2.7": false, "--client 192.0.2.7 --only waits": true, "--client 192.0.2.7 --only replies": false, "--only waits": false,
+	} {
+		status, stdout, stderr := mailwire(t, nil, append([]string{"report", "--data", dir}, strings.Fields(args)...)...)
+		if said := strings.Contains(stderr, "waits and slowest are left out"); status != 0 || said != want || stdout == "" {
+			t.Errorf("%s: status %d, %s", args, status, stderr)
+		}
+	}
+}
+
 // TestReportProblems: a damaged index is made anew, and what is left out is said.
 func TestReportProblems(t *testing.T) {
 	dir := recordedDir(t, "postfix-rejected")
