@@ -19,6 +19,7 @@ func (r *Report) HTML(w io.Writer) error {
 		"numeric": func(c Column) bool { return numeric(c.Kind) },
 		"isNote":  func(c Column) bool { return c.Kind == Note },
 		"isID":    func(c Column) bool { return c.Kind == Session },
+		"isShort": func(s string) bool { return len(s) <= maxUnbroken },
 		"draw":    draw,
 	}).Parse(page)
 	if err != nil {
@@ -29,6 +30,8 @@ func (r *Report) HTML(w io.Writer) error {
 		Headline string
 	}{r, r.headline()})
 }
+
+const maxUnbroken = 20 // octets of a cell that are one line: an address or a time
 
 // visible shows control characters and what turns the direction of writing as a sign: a page shows them as nothing.
 func visible(s string) string {

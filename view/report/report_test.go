@@ -365,7 +365,7 @@ func TestHTML(t *testing.T) {
 			t.Errorf("the page has %q: %q", bad, page[max(0, i-40):min(len(page), i+60)])
 		}
 	}
-	for _, want := range []string{"default-src 'none'", "&lt;script&gt;alert(", "Sessions by hour", "Mails by size", "prefers-color-scheme: dark"} {
+	for _, want := range []string{"default-src 'none'", "&lt;script&gt;alert(", "Sessions by hour", "Mails by size", "prefers-color-scheme: dark", `<td class="nowrap">192.0.2.2</td>`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %q", want)
 		}
