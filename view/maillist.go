@@ -14,7 +14,7 @@ import (
 
 // MailQuery says which mails are meant; its zero value is all. Texts are looked for in any case of their letters.
 type MailQuery struct {
-	Day               string
+	Since, Until      time.Time // begin: from Since on and before Until; a zero one is open
 	From, To, Subject string
 	Outcome           string
 	MinSize           int64
@@ -34,7 +34,7 @@ func (d *Data) Mails(q MailQuery, p *Problems) iter.Seq[*record.Message] {
 			left = math.MaxInt
 		}
 		for _, day := range slices.Backward(days) {
-			if q.Day != "" && q.Day != day {
+			if !q.mayHave(day) {
 				continue
 			}
 			for _, at := range d.newestOf(day, &q, left, p) {
@@ -49,6 +49,13 @@ func (d *Data) Mails(q MailQuery, p *Problems) iter.Seq[*record.Message] {
 			}
 		}
 	}
+}
+
+// mayHave says whether a day, wherever on earth that is, has a part of the span.
+func (q *MailQuery) mayHave(day string) bool {
+	const farthest = 14 * time.Hour // a zone's time from UTC
+	begin, err := time.Parse(time.DateOnly, day)
+	return err != nil || (q.Until.IsZero() || begin.Add(-farthest).Before(q.Until)) && !begin.AddDate(0, 0, 1).Add(farthest).Before(q.Since)
 }
 
 // newestOf finds the last mails of a day that are meant, the newest first. In the file they are in the order in which
@@ -83,6 +90,9 @@ func (q *MailQuery) matches(m *record.Message) bool {
 	if q.Outcome != "" && q.Outcome != m.Outcome || m.Octets < q.MinSize {
 		return false
 	}
+	if m.Begin.Before(q.Since) || !q.Until.IsZero() && !m.Begin.Before(q.Until) {
+		return false
+	}
 	var h record.Header
 	if m.Header != nil {
 		h = *m.Header
@@ -102,9 +112,9 @@ func anyContains(list []string, text string) bool {
 	return text == "" || slices.ContainsFunc(list, func(s string) bool { return strings.Contains(strings.ToLower(s), text) })
 }
 
-// MailLine says in a line what a mail is.
-func MailLine(m *record.Message) string {
-	line := fmt.Sprintf("%s  %-18s  %-8s %9d  %s", m.Begin.Format("2006-01-02 15:04:05"), Printable(m.ID), Printable(m.Outcome), m.Octets, envelope(m))
+// MailLine says in a line what a mail is, with the time in a zone.
+func MailLine(m *record.Message, zone *time.Location) string {
+	line := fmt.Sprintf("%s  %-18s  %-8s %9d  %s", m.Begin.In(zone).Format(time.DateTime), Printable(m.ID), Printable(m.Outcome), m.Octets, envelope(m))
 	if m.Header != nil && m.Header.Subject != "" {
 		line += "  " + Printable(m.Header.Subject)
 	}

@@ -29,6 +29,7 @@ func mailCommand() *cli.Command {
 					&cli.StringFlag{Name: "min-size", Usage: "of at least `SIZE`, like 500kB or 10MiB"},
 					&cli.IntFlag{Name: "limit", Value: 50, Usage: "show at most `N` mails; 0 is all"},
 					&cli.BoolFlag{Name: "json", Usage: "show the records, a line each"},
+					&cli.BoolFlag{Name: "utc", Usage: "days and times in UTC instead of local time"},
 				},
 			},
 			{
@@ -77,11 +78,11 @@ func runMailList(c *cli.Context) error {
 		}
 	}
 	if c.IsSet("day") {
-		t, err := moment(c.String("day"), time.Now())
+		day, err := moment(c.String("day"), time.Now().In(location(c)))
 		if err != nil {
 			return usage("--day %w", err)
 		}
-		q.Day = t.Format(time.DateOnly)
+		q.Since, q.Until = midnight(day), dayAfter(day, 1)
 	}
 	d, err := view.Open(c.String("data"))
 	if err != nil {
@@ -90,7 +91,7 @@ func runMailList(c *cli.Context) error {
 	defer d.Close()
 	var p view.Problems
 	for m := range d.Mails(q, &p) {
-		line := view.PrintableLines(view.MailLine(m))
+		line := view.PrintableLines(view.MailLine(m, location(c)))
 		if c.Bool("json") {
 			line = view.PrintableJSON(m.AppendJSON(nil))
 		}

@@ -284,3 +284,24 @@ func TestMailList(t *testing.T) {
 		}
 	}
 }
+
+// TestMailListZone: days and times are the reader's, whatever those were of the mailwire that recorded.
+func TestMailListZone(t *testing.T) {
+	zone := time.Local
+	t.Cleanup(func() { time.Local = zone })
+	time.Local = time.FixedZone("", -8*3600) // 2026-11-22T07:17Z is the day before
+	dir := recordedDir(t, "postfix-rejected")
+	for args, want := range map[string]string{
+		"":                       "2026-11-21 23:17:35  ",
+		"--utc":                  "2026-11-22 07:17:35  ",
+		"--day 2026-11-21":       "2026-11-21 23:17:35  ",
+		"--day 2026-11-22":       "",
+		"--day 2026-11-22 --utc": "2026-11-22 07:17:35  ",
+		"--day 2026-11-21 --utc": "",
+	} {
+		status, stdout, stderr := mailwire(t, nil, append([]string{"mail", "list", "--data", dir}, strings.Fields(args)...)...)
+		if status != 0 || stderr != "" || !strings.HasPrefix(stdout, want) || want == "" && stdout != "" {
+			t.Errorf("%s: status %d, %s%s", args, status, stderr, stdout)
+		}
+	}
+}
