@@ -159,6 +159,8 @@ func TestPOP3(t *testing.T) {
 		{"-ERR [SYS/TEMP] Temporary authentication failure.", ServerError, "user database"},
 		{"-ERR [SYS/PERM] maildrop corrupt", ServerError, "administrator"},
 		{"-ERR Logon failure: unknown user name or bad password.", WrongPassword, "password"}, // Exchange
+		{"-ERR Invalid user name or password", WrongPassword, "password"},
+		{"-ERR Password supplied for \"alice\" is incorrect.", WrongPassword, "password"},
 		{"-ERR Authentication aborted by client.", Protocol, "gave this login up"},
 		{"-ERR There's no message 99.", Protocol, "number"},
 		{"-ERR Unknown command: LAST", Protocol, "does not know"},

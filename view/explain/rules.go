@@ -133,6 +133,11 @@ var (
 		"bad password", "wrong password", "password incorrect", "incorrect password", "bad login", "logon failure",
 		"authentication rejected", "invalid credentials",
 	}
+	wrongLoginWords = append([]string{ // of POP3, where nothing else could be meant
+		"invalid user", "invalid password", "unknown user", "no such user", "login incorrect",
+		"incorrect login", "wrong user", "bad user", "is incorrect", "authorization failed", "unable to log on",
+		"logon denied", "login denied",
+	}, wrongWords...)
 	proofWords = []string{
 		"dmarc", "spf fail", "spf check", "spf:", " spf ", "dkim", "unauthenticated email", "is unauthenticated",
 		"not authorized to send", "sender policy framework",
@@ -314,7 +319,7 @@ var pop3Rules = []rule{
 		[]string{"service unavailable", "not available", "shutting down", "timeout", "inactiv"},
 		"the server ended the session: it was idle, or the service stops",
 	},
-	{WrongPassword, "", "", wrongWords, ""},
+	{WrongPassword, "", "", wrongLoginWords, ""},
 	{
 		Protocol, "", "",
 		[]string{"no such message", "there's no message", "invalid message", "is deleted", "already deleted"},
