@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -16,14 +14,14 @@ import (
 	"github.com/mailwire/mailwire/view/index"
 )
 
-// openIndex opens the index of a data directory and takes in what it has not got. Where nothing can be written, it makes
-// one elsewhere for this time, which takes longer.
+// openIndex opens the index of a data directory and takes in what it has not got. Where none can be opened or written, it
+// makes one elsewhere for this time, which takes longer.
 func openIndex(c *cli.Context, d *view.Data) (x *index.Index, end func() error, err error) {
 	says := newIndexProgress(c)
 	o := index.Options{Warn: func(s string) { says.end(); tell(c, s) }, Progress: says.show}
 	end = func() error { return nil }
 	x, err = index.Open(c.Context, d, o)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+	if err != nil && c.Context.Err() == nil {
 		tell(c, fmt.Sprintf("%v; an index is made for this time only", err))
 		if o.Dir, err = os.MkdirTemp("", "mailwire-index-"); err != nil {
 			return nil, nil, err

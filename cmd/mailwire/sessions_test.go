@@ -95,6 +95,22 @@ func TestSessionsUnknownSender(t *testing.T) {
 	}
 }
 
+// TestSessionsWithoutIndex: what stands in the place of the index keeps nothing from being shown.
+func TestSessionsWithoutIndex(t *testing.T) {
+	dir := recordedDir(t, "postfix-rejected")
+	want, _ := sessionsOf(t, dir)
+	if err := os.RemoveAll(filepath.Join(dir, "index")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "index"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr := sessionsOf(t, dir)
+	if stdout != want || !strings.Contains(stderr, "index is something else; remove it; an index is made for this time only") {
+		t.Errorf("%s%s", stdout, stderr)
+	}
+}
+
 func TestSessionsUsage(t *testing.T) {
 	dir := recordedDir(t, "postfix-simple")
 	for _, c := range []struct{ args, want string }{
