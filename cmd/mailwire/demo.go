@@ -141,6 +141,10 @@ func showRecorded(out io.Writer, dir string, s archive.Stats, packets int64) err
 	for _, f := range folders {
 		fmt.Fprintf(out, "\n  mutt -f %s", filepath.Dir(f))
 	}
+	fmt.Fprint(out, "\n\nWhat was refused, to whom, and what that means; and what an administrator should know of all this:\n")
+	for _, command := range []string{"sessions --errors", "report"} {
+		fmt.Fprintf(out, "\n  %s %s --data %s", os.Args[0], command, dir)
+	}
 	fmt.Fprintln(out)
 	return nil
 }

@@ -186,6 +186,9 @@ func TestDemo(t *testing.T) {
 				t.Errorf("no %q in:\n%s", want, stdout)
 			}
 		}
+		if !strings.Contains(stdout, " sessions --errors --data "+dir) || !strings.Contains(stdout, " report --data "+dir) {
+			t.Errorf("%s does not say how to go on", stdout)
+		}
 		if strings.Contains(stdout, "letmein") || strings.Contains(stdout, demoPassword) {
 			t.Error("a password shows")
 		}
