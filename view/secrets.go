@@ -28,12 +28,22 @@ type Secret struct {
 	Secret    string          `json:"secret"`
 }
 
+// SecretsOf says whose secrets are asked for: a session's, or those that a user sent.
+type SecretsOf struct{ Session, User string }
+
+func (of SecretsOf) has(x *Secret) bool {
+	if of.User != "" {
+		return isUser(x.User, of.User)
+	}
+	return x.Session == of.Session
+}
+
 // Asker is who wants to see a secret, as the audit log says.
 type Asker struct{ User, UID, Sudo, TTY, SSH string }
 
-// Secrets gives the secrets of a session to who asks. That is written to the audit log first; where it cannot be
+// Secrets gives secrets to who asks, in the order in which they were sent. That is written to the audit log first; where it cannot be
 // written, there are none.
-func (d *Data) Secrets(session string, who Asker, now record.Time, p *Problems) ([]Secret, error) {
+func (d *Data) Secrets(of SecretsOf, who Asker, now record.Time, p *Problems) ([]Secret, error) {
 	days, kept, err := d.secretDays()
 	if err != nil {
 		return nil, err
@@ -41,7 +51,7 @@ func (d *Data) Secrets(session string, who Asker, now record.Time, p *Problems) 
 	if !kept {
 		return nil, fmt.Errorf("no passwords were kept in %s; mailwire keeps them only where it is told to by --record-secrets", d.dir)
 	}
-	if err := d.audit(session, who, now); err != nil {
+	if err := d.audit(of, who, now); err != nil {
 		return nil, fmt.Errorf("the audit log %s cannot be written, and without it no password is shown: %w", auditLog, err)
 	}
 	var list []Secret
@@ -55,7 +65,7 @@ func (d *Data) Secrets(session string, who Asker, now record.Time, p *Problems) 
 				p.bad(errNewer, name, offset)
 			case err != nil || x.V < 1 || x.Type != "secret":
 				p.bad(errNoRecord, name, offset)
-			case x.Session == session:
+			case of.has(&x):
 				list = append(list, x)
 			}
 			return true
@@ -64,6 +74,7 @@ func (d *Data) Secrets(session string, who Asker, now record.Time, p *Problems) 
 			p.unread(name, err)
 		}
 	}
+	slices.SortStableFunc(list, func(a, b Secret) int { return a.Time.Compare(b.Time.Time) })
 	return list, nil
 }
 
@@ -84,7 +95,7 @@ func (d *Data) secretDays() (days []string, kept bool, err error) {
 }
 
 // audit appends a line to the audit log, and has it on the disk.
-func (d *Data) audit(session string, who Asker, now record.Time) error {
+func (d *Data) audit(of SecretsOf, who Asker, now record.Time) error {
 	info, err := d.root.Lstat(auditLog)
 	missing := errors.Is(err, fs.ErrNotExist)
 	flag := os.O_WRONLY | os.O_APPEND
@@ -108,8 +119,12 @@ func (d *Data) audit(session string, who Asker, now record.Time) error {
 		err = f.Chmod(0o600)
 	}
 	if err == nil {
-		line := append(now.Append(nil), " SECRETS session="...)
-		line = record.AppendEscaped(line, session)
+		line := append(now.Append(nil), " SECRETS "...)
+		if of.User != "" {
+			line = record.AppendQuoted(append(line, "of="...), of.User)
+		} else {
+			line = record.AppendEscaped(append(line, "session="...), of.Session)
+		}
 		for _, f := range []struct{ name, value string }{
 			{"user", who.User}, {"uid", who.UID}, {"sudo", who.Sudo}, {"tty", who.TTY}, {"ssh", who.SSH},
 		} {

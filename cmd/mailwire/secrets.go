@@ -18,12 +18,16 @@ import (
 func secretsCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "secrets",
-		Usage:     "the passwords of a session, where they were recorded; the audit log says who asked",
+		Usage:     "the passwords of a session or a user, where they were recorded; the audit log says who asked",
 		ArgsUsage: "SESSION",
-		Description: `Prints the passwords that a session's client sent, if mailwire recorded them (--record-secrets). Before it does, it writes who asks,
-and when, to logs/audit.log in the data directory; where it cannot, it prints nothing.`,
+		Description: `Prints the passwords that a session's client sent, or all that were sent for a user, if mailwire recorded them (--record-secrets).
+Before it does, it writes who asks, and when, to logs/audit.log in the data directory; where it cannot, it prints nothing.
+
+   mailwire secrets d4ks
+   mailwire secrets --user alice     the newest last, behind its session and how the login ended`,
 		Flags: []cli.Flag{
 			dataFlag(),
+			&cli.StringFlag{Name: "user", Usage: "those sent for `NAME`, wrong ones too, instead of a session's; alice is alice@example.net too"},
 			&cli.BoolFlag{Name: "json", Usage: "show the lines as they were kept"},
 			&cli.BoolFlag{Name: "utc", Usage: "the time in the audit log in UTC"},
 		},
@@ -32,7 +36,14 @@ and when, to logs/audit.log in the data directory; where it cannot, it prints no
 }
 
 func runSecrets(c *cli.Context) error {
-	id, err := argument(c, "the id of a session: mailwire secrets SESSION")
+	of := view.SecretsOf{User: c.String("user")}
+	var id string
+	var err error
+	if of.User == "" {
+		id, err = argument(c, "the id of a session, or --user NAME: mailwire secrets SESSION")
+	} else if c.Args().Present() {
+		err = usage("choose a session or --user")
+	}
 	if err != nil {
 		return err
 	}
@@ -41,21 +52,30 @@ func runSecrets(c *cli.Context) error {
 		return err
 	}
 	defer d.Close()
-	found, err := d.one(id)
-	if err != nil {
-		return err
+	if of.User == "" {
+		found, err := d.one(id)
+		if err != nil {
+			return err
+		}
+		of.Session = found.Session
 	}
 	var p view.Problems
-	list, err := d.Secrets(found.Session, asker(), record.Time{Time: time.Now().In(location(c))}, &p)
+	list, err := d.Secrets(of, asker(), record.Time{Time: time.Now().In(location(c))}, &p)
 	tell(c, p.String())
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if len(list) == 0 {
-		return fmt.Errorf("no password was recorded in the session %s", found.Session)
+	case len(list) == 0 && of.User != "":
+		return fmt.Errorf("no password was recorded of %s", view.Printable(of.User))
+	case len(list) == 0:
+		return fmt.Errorf("no password was recorded in the session %s", of.Session)
 	}
 	for _, x := range list {
-		line := view.Printable(fmt.Sprintf("%s  %-12s  user %s  password %s", x.Time, x.Mechanism, x.User, x.Secret))
+		line := fmt.Sprintf("%s  %-12s  user %s  password %s", x.Time, x.Mechanism, x.User, x.Secret)
+		if of.User != "" {
+			line = fmt.Sprintf("%s  %-7s  %s", x.Session, d.outcome(&x), line)
+		}
+		line = view.Printable(line)
 		if c.Bool("json") {
 			b, err := json.Marshal(x)
 			if err != nil {
@@ -68,6 +88,18 @@ func runSecrets(c *cli.Context) error {
 		}
 	}
 	return nil
+}
+
+// outcome says how the login ended in which a secret was sent; that is unknown as long as its session goes on.
+func (r *reader) outcome(x *view.Secret) string {
+	if s, err := r.session(x.Session); err == nil {
+		for _, a := range s.Auth {
+			if a.Time.Equal(x.Time.Time) {
+				return a.Outcome
+			}
+		}
+	}
+	return record.Unknown
 }
 
 // asker says who runs this program, as far as it can be known.

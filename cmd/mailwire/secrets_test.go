@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -71,6 +72,40 @@ func TestSecrets(t *testing.T) {
 		status, stdout, stderr := mailwire(t, nil, "secrets", s.ID, "--data", got.dir)
 		if status != 1 || stdout != "" || !strings.Contains(stderr, "without it no password is shown") {
 			t.Errorf("status %d, %s%s", status, stdout, stderr)
+		}
+	}
+}
+
+// TestSecretsOfUser: who lost a password is known, the session in which it was sent is not.
+func TestSecretsOfUser(t *testing.T) {
+	got := record1(t, "../../testdata/pcap/dovecot-pop3-clients.pcap", "--record-secrets", "--utc")
+	status, stdout, stderr := mailwire(t, nil, "secrets", "--user", "ALICE", "--data", got.dir)
+	lines := strings.Split(strings.TrimSpace(stdout), "\n")
+	if status != 0 || len(lines) < 2 || !slices.IsSortedFunc(lines, func(a, b string) int { return strings.Compare(a[27:], b[27:]) }) {
+		t.Errorf("status %d, %s%s", status, stdout, stderr)
+	}
+	for _, l := range lines {
+		session, _, _ := strings.Cut(l, " ")
+		if _, of, _ := mailwire(t, nil, "secrets", session, "--data", got.dir); !strings.Contains(of, l[27:]) || !strings.Contains(l, "  user alice  password ") {
+			t.Errorf("%s is not of its session, which has %s", l, of)
+		}
+	}
+	if !strings.Contains(stdout, "  success  2026-") {
+		t.Errorf("none is right: %s", stdout)
+	}
+	for _, l := range lines {
+		if strings.Contains(l, "  success  ") && strings.Contains(l, "wrong") || strings.Contains(l, "  failure  ") && !strings.Contains(l, "wrong") {
+			t.Error(l)
+		}
+	}
+	audit, err := os.ReadFile(filepath.Join(got.dir, "logs", "audit.log"))
+	if err != nil || !strings.Contains(string(audit), ` SECRETS of="ALICE" user=`) {
+		t.Errorf("%v, %s", err, audit)
+	}
+	for args, want := range map[string]int{"--user nobody": 1, "--user alice abc": 2, "": 2} {
+		status, stdout, stderr := mailwire(t, nil, append([]string{"secrets", "--data", got.dir}, strings.Fields(args)...)...)
+		if status != want || stdout != "" || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: status %d, %s%s", args, status, stdout, stderr)
 		}
 	}
 }
