@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/mailwire/mailwire/archive"
 	"github.com/mailwire/mailwire/view"
 	"github.com/mailwire/mailwire/view/index"
 )
@@ -96,7 +97,17 @@ func tellProblems(c *cli.Context, x *index.Index) error {
 	ctx := context.WithoutCancel(c.Context)
 	return mended(ctx, x, func() error {
 		said, err := x.Problems(ctx)
+		if err != nil {
+			return err
+		}
 		tell(c, said)
+		if running, _ := archive.InUse(c.String("data")); running {
+			return nil
+		}
+		torn, err := x.Torn(ctx)
+		if len(torn) > 0 {
+			tell(c, fmt.Sprintf("the last line is not whole, and left out (%s)", strings.Join(torn[:min(len(torn), 3)], ", ")))
+		}
 		return err
 	})
 }

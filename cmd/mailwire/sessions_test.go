@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mailwire/mailwire/archive"
 	"github.com/mailwire/mailwire/inspect/record"
 )
 
@@ -108,6 +109,35 @@ func TestSessionsWithoutIndex(t *testing.T) {
 	stdout, stderr := sessionsOf(t, dir)
 	if stdout != want || !strings.Contains(stderr, "index is something else; remove it; an index is made for this time only") {
 		t.Errorf("%s%s", stdout, stderr)
+	}
+}
+
+// TestSessionsTorn: a line that a crash has cut off is said to be left out, if nobody can be at it still.
+func TestSessionsTorn(t *testing.T) {
+	dir := recordedDir(t, "postfix-rejected")
+	want, _ := sessionsOf(t, dir)
+	name := filepath.Join(dir, "logs", "sessions-2026-11-22.jsonl")
+	whole, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, append(whole, `{"v":1,"type":"sess`...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said := fmt.Sprintf("mailwire: the last line is not whole, and left out (logs/sessions-2026-11-22.jsonl:%d)\n", len(whole))
+	if stdout, stderr := sessionsOf(t, dir); stdout != want || stderr != said {
+		t.Errorf("%s%s", stdout, stderr)
+	}
+	a, err := archive.Open(archive.Options{Dir: filepath.Dir(filepath.Dir(name)), Keep: archive.All})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if err := os.WriteFile(name, append(whole, `{"v":1,"type":"sess`...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, stderr := sessionsOf(t, dir); stdout != want || stderr != "" {
+		t.Errorf("while one records: %s%s", stdout, stderr)
 	}
 }
 

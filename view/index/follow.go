@@ -107,3 +107,12 @@ func (x *Index) leftOut(ctx context.Context) (string, error) {
 	}
 	return fmt.Sprintf("%d lines are left out: %s", broken+newer, strings.Join(said, "; ")), nil
 }
+
+// Torn names, as FILE:OFFSET, the last lines that have no end. Where a mailwire records, they may get it yet.
+func (x *Index) Torn(ctx context.Context) ([]string, error) {
+	list, err := texts(x.DB().QueryContext(ctx, "SELECT 'logs/' || kind || '-' || day || '.jsonl:' || read FROM files WHERE seen > read ORDER BY day, kind"))
+	if err != nil {
+		return nil, x.Explain(err)
+	}
+	return list, nil
+}
