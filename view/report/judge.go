@@ -13,10 +13,12 @@ const (
 	pollsPerHour       = 30 // POP3 sessions of one client in an hour: one every two minutes
 )
 
-// judgeAddress says what the failures of one address or network look like.
-func judgeAddress(failures, users int64, gotIn bool) string {
+// judgeAddress says what the failures of one address or network look like. Account is the one that it got into last.
+func judgeAddress(failures, users int64, gotIn bool, account string) string {
 	attack := users >= dictionaryUsers || failures >= dictionaryFailures
 	switch {
+	case attack && gotIn && account != "":
+		return "looks like a dictionary attack, and one login succeeded afterwards: check the account " + shorten(account, cellWidth) + " now"
 	case attack && gotIn:
 		return "looks like a dictionary attack, and one login succeeded afterwards: check that account now"
 	case attack:

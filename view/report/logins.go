@@ -10,7 +10,7 @@ func (q *query) failures(column, count, condition string) string {
 				MAX(l.begin) last, MIN(l.session_row) session
 			FROM logins l WHERE l.outcome = 'failure' AND ` + condition + ` AND ` + q.whereSession("l") + `
 			GROUP BY l.` + column + ` ORDER BY times DESC, l.` + column + ` LIMIT @top),
-		s AS MATERIALIZED (SELECT l.` + column + `, MAX(l.begin) success
+		s AS MATERIALIZED (SELECT l.` + column + `, MAX(l.begin) success, l.user account
 			FROM logins l WHERE l.outcome = 'success' AND l.` + column + ` IN (SELECT ` + column + ` FROM g) AND ` + q.whereSession("l") + `
 			GROUP BY l.` + column + `)`
 }
@@ -32,10 +32,12 @@ func attackers(q *query) (*Section, error) {
 	}
 	return q.fill(s, q.failures("client_ip", "user", "TRUE")+`
 		SELECT client_ip, times, various, first, last, CASE WHEN success > first THEN success END,
-			(SELECT id FROM sessions WHERE row = g.session)
+			(SELECT id FROM sessions WHERE row = g.session), account
 		FROM g LEFT JOIN s USING (client_ip) ORDER BY times DESC, client_ip`,
 		func(row []any) []any {
-			return append(row, judgeAddress(row[1].(int64), row[2].(int64), row[5] != nil))
+			account, _ := row[7].(string)
+			row[7] = judgeAddress(row[1].(int64), row[2].(int64), row[5] != nil, account)
+			return row
 		})
 }
 
@@ -61,7 +63,7 @@ func attackingNetworks(q *query) (*Section, error) {
 			GROUP BY l.client_net HAVING addresses > 1 ORDER BY times DESC, l.client_net LIMIT @top)
 		SELECT client_net, addresses, times, users, first, last, (SELECT id FROM sessions WHERE row = g.session)
 		FROM g ORDER BY times DESC, client_net`,
-		func(row []any) []any { return append(row, judgeAddress(row[2].(int64), row[3].(int64), false)) })
+		func(row []any) []any { return append(row, judgeAddress(row[2].(int64), row[3].(int64), false, "")) })
 }
 
 func attackedUsers(q *query) (*Section, error) {

@@ -176,7 +176,7 @@ func TestReport(t *testing.T) {
 	r := troubled(t, Options{Top: 100})
 	for section, rows := range map[string][][]string{
 		"login-failures-by-address": {
-			{"client=203.0.113.9", "failures=60", "users=8", "first=12:00:00", "last=12:59:00", "success=13:01:00", "session=s", "judgement=looks like a dictionary attack, and one login succeeded"},
+			{"client=203.0.113.9", "failures=60", "users=8", "first=12:00:00", "last=12:59:00", "success=13:01:00", "session=s", "judgement=looks like a dictionary attack, and one login succeeded afterwards: check the account victim3 now"},
 			{"client=10.0.9.1", "failures=1", "users=1", "judgement=logged in afterwards"},
 			{"client=100.64.3.1", "failures=1", "judgement="},
 		},
