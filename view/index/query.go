@@ -20,7 +20,7 @@ import (
 type Query struct {
 	Protocol, Direction, Status string
 	Client, Server              netip.Prefix
-	User                        string    // who logged in or tried, or the maildrop
+	User                        string    // who logged in or tried, or the maildrop; alice is alice@example.net too
 	From, To                    string    // an address of the envelope, its domain or one above, or its part before the @
 	Subject                     string    // words
 	Code                        string    // of a reply that refuses: 550, 5xx, 5.7.1, err for POP3's -ERR

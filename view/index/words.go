@@ -168,6 +168,14 @@ func (d *doc) address(kind rune, address string) {
 	d.say(address)
 }
 
+// user adds what a user is found by: alice@example.net is also alice.
+func (d *doc) user(user string) {
+	d.tag(byUser, hash(user))
+	if local, _, ok := cutAddress(user); ok {
+		d.tag(byUser, hash(local))
+	}
+}
+
 func cutAddress(address string) (local, domain string, ok bool) {
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {
@@ -190,7 +198,7 @@ func (d *doc) session(s *record.Session) {
 		a := &s.Auth[i]
 		failed = failed || a.Outcome == record.Failure
 		if a.User != "" {
-			d.tag(byUser, hash(a.User))
+			d.user(a.User)
 			d.say(a.User)
 		}
 	}
@@ -216,7 +224,7 @@ func (d *doc) message(m *record.Message) {
 		d.tag(byDirection, plain(m.Direction))
 	}
 	if m.User != "" {
-		d.tag(byUser, hash(m.User))
+		d.user(m.User)
 	}
 	if m.From != nil {
 		d.address(bySender, *m.From)

@@ -43,7 +43,7 @@ func TestLargeSessions(t *testing.T) {
 	add(fetching, fetched...)
 
 	guessing, _ := sample(3, begin)
-	guessing.Auth = []record.Login{{Mechanism: "PLAIN", User: "late", Outcome: record.Failure}}
+	guessing.Auth = []record.Login{{Mechanism: "PLAIN", User: "late", Outcome: record.Failure}, {User: "early@example.net", Outcome: record.Success}}
 	for i := range record.MaxErrors {
 		guessing.Errors = append(guessing.Errors, record.Error{Code: 550, Text: fmt.Sprintf("guess%d: %s", i, strings.Repeat("no such user ", 20))})
 	}
@@ -65,10 +65,15 @@ func TestLargeSessions(t *testing.T) {
 		{Query{Subject: "topic999"}, fetching.ID},
 		{Query{Code: "421"}, guessing.ID},
 		{Query{User: "late", AuthFailed: true}, guessing.ID},
+		{Query{User: "Early"}, guessing.ID},
+		{Query{User: "early@EXAMPLE.net"}, guessing.ID},
 	} {
 		if got := ids(t, x, c.q); len(got) != 1 || got[0] != c.want {
 			t.Errorf("%+v: %q, not %q", c.q, got, c.want)
 		}
+	}
+	if got := ids(t, x, Query{User: "early@example.org"}); len(got) != 0 {
+		t.Errorf("%q is another user", got)
 	}
 	if found, err := x.Find(t.Context(), "999@example.org"); err != nil || len(found) != 1 || found[0].Session != fetching.ID {
 		t.Errorf("%v, %v", found, err)
