@@ -223,8 +223,16 @@ func writeOut(c *cli.Context, name string, write func(io.Writer) error) (err err
 	return nil
 }
 
-// replaceFile writes a file that only its owner may read. It gets its name when it is whole.
+// replaceFile writes a file that only its owner may read. It gets its name when it is whole. What is no file, as a device
+// or a pipe, is written to and stays.
 func replaceFile(name string, write func(io.Writer) error) error {
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		return errors.Join(write(f), f.Close())
+	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".mailwire-*")
 	if err != nil {
 		return err

@@ -90,6 +90,24 @@ func TestReportUsage(t *testing.T) {
 	}
 }
 
+// TestReportToDevice: a page takes the place of a file, never of a device.
+func TestReportToDevice(t *testing.T) {
+	dir := recordedDir(t, "postfix-rejected")
+	device := filepath.Join(t.TempDir(), "device")
+	if err := os.Symlink(os.DevNull, device); err != nil {
+		t.Skip(err)
+	}
+	if status, stdout, stderr := mailwire(t, nil, "report", "--data", dir, "--html", device); status != 0 || stdout+stderr != "" {
+		t.Errorf("status %d, %s%s", status, stdout, stderr)
+	}
+	if info, err := os.Lstat(device); err != nil || info.Mode().Type() != os.ModeSymlink {
+		t.Errorf("the device is %v, %v", info, err)
+	}
+	if status, _, _ := mailwire(t, nil, "report", "--data", dir, "--html", dir); status != 1 {
+		t.Errorf("a page in the place of a directory: status %d", status)
+	}
+}
+
 // TestReportLeavesOut: a section that is asked for and cannot be had is not left out without a word.
 func TestReportLeavesOut(t *testing.T) {
 	dir := recordedDir(t, "postfix-rejected")
