@@ -22,16 +22,16 @@ import (
 func (d *Data) Mail(m *record.Message) (io.ReadCloser, error) {
 	switch {
 	case m.Stored == nil && m.Via == "":
-		return nil, fmt.Errorf("no mail was sent in %s, so there is none to show", m.ID)
+		return nil, fmt.Errorf("no mail was sent in %s, so there is none to show", Printable(m.ID))
 	case m.Stored == nil:
-		return nil, fmt.Errorf("the mail %s was not to be kept (--archive), only its record", m.ID)
+		return nil, fmt.Errorf("the mail %s was not to be kept (--archive), only its record", Printable(m.ID))
 	case m.Stored.Error != "":
-		return nil, fmt.Errorf("the mail %s was not stored: %s", m.ID, record.AppendEscaped(nil, m.Stored.Error))
+		return nil, fmt.Errorf("the mail %s was not stored: %s", Printable(m.ID), record.AppendEscaped(nil, m.Stored.Error))
 	}
 	name := m.Stored.Path
 	plain := string(record.AppendEscaped(nil, name)) == name // which has no backslash either
 	if !strings.HasPrefix(name, "mail/") || path.Clean(name) != name || !plain {
-		return nil, fmt.Errorf("the record of %s names %s, which is no path of a mail", m.ID, record.AppendQuoted(nil, name))
+		return nil, fmt.Errorf("the record of %s names %s, which is no path of a mail", Printable(m.ID), record.AppendQuoted(nil, name))
 	}
 	f, err := d.open(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -39,9 +39,9 @@ func (d *Data) Mail(m *record.Message) (io.ReadCloser, error) {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("the file of the mail %s is gone: %s", m.ID, name)
+		return nil, fmt.Errorf("the file of the mail %s is gone: %s", Printable(m.ID), name)
 	case err != nil:
-		return nil, fmt.Errorf("the mail %s cannot be read: %w", m.ID, err)
+		return nil, fmt.Errorf("the mail %s cannot be read: %w", Printable(m.ID), err)
 	}
 	return &mail{f: f, r: archive.WireReader(f, m.Stored.Exact), hash: sha256.New(), m: m}, nil
 }
@@ -80,9 +80,9 @@ func (r *mail) Read(p []byte) (int, error) {
 	if errors.Is(err, io.EOF) {
 		switch sum := hex.EncodeToString(r.hash.Sum(nil)); {
 		case r.n != r.m.Octets:
-			err = fmt.Errorf("the file of the mail %s was changed: it has %d octets, the record says %d", r.m.ID, r.n, r.m.Octets)
+			err = fmt.Errorf("the file of the mail %s was changed: it has %d octets, the record says %d", Printable(r.m.ID), r.n, r.m.Octets)
 		case r.m.SHA256 != "" && sum != r.m.SHA256:
-			err = fmt.Errorf("the file of the mail %s was changed: its SHA-256 is %s, the record says %s", r.m.ID, sum, r.m.SHA256)
+			err = fmt.Errorf("the file of the mail %s was changed: its SHA-256 is %s, the record says %s", Printable(r.m.ID), sum, r.m.SHA256)
 		}
 	}
 	return n, err

@@ -187,7 +187,7 @@ func runMailExport(c *cli.Context) error {
 
 func exportMail(c *cli.Context, d *reader, m *record.Message, w io.Writer) error {
 	if n := len(m.Holes); n > 0 {
-		tell(c, fmt.Sprintf("the mail %s has %d holes: octets that were not seen are not there", m.ID, n))
+		tell(c, fmt.Sprintf("the mail %s has %d holes: octets that were not seen are not there", view.Printable(m.ID), n))
 	}
 	switch {
 	case c.Bool("mbox"):

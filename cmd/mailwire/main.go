@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/mailwire/mailwire/view"
 )
 
 func main() {
@@ -53,14 +55,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	err := app.RunContext(ctx, flagsFirst(app.Commands, args))
 	var wrong usageError
 	var failed failure
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.As(err, &wrong) && !errors.As(err, &failed):
-		fmt.Fprintln(stderr, "mailwire:", err)
+	}
+	fmt.Fprintln(stderr, "mailwire:", view.PrintableLines(err.Error()))
+	if errors.As(err, &wrong) && !errors.As(err, &failed) {
 		return 2
 	}
-	fmt.Fprintln(stderr, "mailwire:", err)
 	return 1
 }
 

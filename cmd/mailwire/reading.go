@@ -56,7 +56,7 @@ func isTerminal(w io.Writer) bool {
 // tell says something on standard error.
 func tell(c *cli.Context, text string) {
 	if text != "" {
-		fmt.Fprintln(c.App.ErrWriter, "mailwire:", text)
+		fmt.Fprintln(c.App.ErrWriter, "mailwire:", view.PrintableLines(text))
 	}
 }
 
@@ -119,7 +119,7 @@ func (r *reader) one(id string) (view.Found, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s may be any of these, so give the whole id of one:", view.Printable(id))
 	for _, f := range found[:min(len(found), most)] {
-		fmt.Fprintf(&b, "\n  %-19s %s", f.ID, f.Text)
+		fmt.Fprintf(&b, "\n  %-19s %s", view.Printable(f.ID), f.Text)
 	}
 	if len(found) >= most {
 		b.WriteString("\n  and perhaps others")
@@ -181,9 +181,9 @@ func (r *reader) message(id string) (*record.Message, error) {
 	case err != nil:
 		return nil, err
 	case len(list) == 0:
-		return nil, fmt.Errorf("the session %s has no mail", s.ID)
+		return nil, fmt.Errorf("the session %s has no mail", view.Printable(s.ID))
 	case len(list) > 1:
-		return nil, fmt.Errorf("the session %s has %d mails, so name one, as %s", s.ID, len(list), list[0].ID)
+		return nil, fmt.Errorf("the session %s has %d mails, so name one, as %s", view.Printable(s.ID), len(list), view.Printable(list[0].ID))
 	}
 	return list[0], nil
 }

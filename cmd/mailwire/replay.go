@@ -145,11 +145,11 @@ func recordedMail(c *cli.Context, id string) (m replay.Mail, closeMail func(), e
 	all := rec.Recipients
 	switch {
 	case len(rec.Holes) > 0:
-		err = fmt.Errorf("the mail %s has holes, so it is not what was sent", rec.ID)
+		err = fmt.Errorf("the mail %s has holes, so it is not what was sent", view.Printable(rec.ID))
 	case rec.From == nil && !c.IsSet("from"), len(m.Rcpt) == 0:
-		err = usage("the mail %s has no envelope, so give one by --from and --rcpt", rec.ID)
+		err = usage("the mail %s has no envelope, so give one by --from and --rcpt", view.Printable(rec.ID))
 	case !c.IsSet("rcpt") && all != nil && all.Accepted+all.Rejected+all.Unknown > len(rec.Rcpt):
-		err = fmt.Errorf("the record of %s has only the first %d of its recipients; give them by --rcpt", rec.ID, len(rec.Rcpt))
+		err = fmt.Errorf("the record of %s has only the first %d of its recipients; give them by --rcpt", view.Printable(rec.ID), len(rec.Rcpt))
 	}
 	if err != nil {
 		return m, nil, errors.Join(err, r.Close())

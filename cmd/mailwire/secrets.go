@@ -68,7 +68,7 @@ func runSecrets(c *cli.Context) error {
 	case len(list) == 0 && of.User != "":
 		return fmt.Errorf("no password was recorded of %s", view.Printable(of.User))
 	case len(list) == 0:
-		return fmt.Errorf("no password was recorded in the session %s", of.Session)
+		return fmt.Errorf("no password was recorded in the session %s", view.Printable(of.Session))
 	}
 	for _, x := range list {
 		line := fmt.Sprintf("%s  %-12s  user %s  password %s", x.Time, x.Mechanism, x.User, x.Secret)

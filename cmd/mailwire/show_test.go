@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -254,6 +255,41 @@ func TestShowHostile(t *testing.T) {
 		_, stdout, stderr := mailwire(t, nil, append(strings.Fields(args), "--data", dir)...)
 		all := stdout + stderr
 		if all == "" || strings.ContainsAny(all, "\x1b\x07\r\u009b\u202e") || strings.Contains(all, "\ny") {
+			t.Errorf("%s: %q", args, all)
+		}
+	}
+}
+
+// TestShowForged: an id that nobody but a forger gives drives no terminal either, and makes no line.
+func TestShowForged(t *testing.T) {
+	evil := "abcd\x1b[2J\x07\u202e\ny"
+	var sessions, messages []byte
+	s := record.Session{V: 1, Type: "session", ID: evil, Protocol: "smtp", Client: record.Endpoint{IP: "192.0.2.7"}, Server: record.Endpoint{IP: "192.0.2.8"}, Messages: 2}
+	sessions = append(s.AppendJSON(nil), '\n')
+	for i := range 2 {
+		m := record.Message{
+			V: 1, Type: "message", ID: fmt.Sprint(evil, ".", i+1), Session: evil, Transaction: i + 1, Via: "DATA", QueueID: fmt.Sprint("both", i/2),
+			Stored: &record.Stored{Path: "mail/new/1.x"}, Header: &record.Header{MessageID: fmt.Sprint("<", i, "@x>")}, Holes: []record.Hole{{Octets: 1}},
+		}
+		messages = append(m.AppendJSON(messages), '\n')
+	}
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "logs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, lines := range map[string][]byte{"sessions": sessions, "messages": messages} {
+		if err := os.WriteFile(filepath.Join(dir, "logs", name+"-2026-11-22.jsonl"), lines, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Chdir(t.TempDir())
+	for _, args := range []string{
+		"show abcd", "show both0", "show abcd --mail 1", "mail show abcd", "mail show 0@x", "mail export 0@x", "mail export --mbox 0@x 1@x",
+		"mail export both0", "show abcd --pcap x", "secrets abcd", "replay 0@x --to 127.0.0.1:1", "mail list", "sessions", "check", "report",
+	} {
+		_, stdout, stderr := mailwire(t, nil, append(strings.Fields(args), "--data", dir)...)
+		all := stdout + stderr
+		if all == "" && !strings.Contains(args, "--pcap") || strings.ContainsAny(all, "\x1b\x07\r\u202e") || strings.Contains(all, "\ny") {
 			t.Errorf("%s: %q", args, all)
 		}
 	}
