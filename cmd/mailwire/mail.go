@@ -16,6 +16,12 @@ func mailCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "mail",
 		Usage: "the mails that were recorded: list them, read them, take them out",
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usage("mail has no %q; try mailwire mail list", c.Args().First())
+			}
+			return cli.ShowSubcommandHelp(c)
+		},
 		Subcommands: []*cli.Command{
 			{
 				Name: "list", Usage: "list mails, the newest first", ArgsUsage: " ", OnUsageError: wrongUsage, Action: runMailList,

@@ -39,6 +39,7 @@ func TestUsage(t *testing.T) {
 		{"tap -r x --log-level loud", "--log-level loud: choose from error, warn, info and debug"},
 		{"tap -r x --log-format xml", "--log-format xml: choose from text and json"},
 		{"nonsense", `there is no command "nonsense"; mailwire help lists those there are`},
+		{"mail nonsense", `mail has no "nonsense"; try mailwire mail list`},
 		{"completion", "name your shell, bash, zsh or fish"},
 	} {
 		t.Chdir(t.TempDir())
