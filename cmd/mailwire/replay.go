@@ -163,9 +163,14 @@ func setEnvelope(c *cli.Context, m *replay.Mail) {
 		m.From, m.Params, m.Old.Mail = c.String("from"), nil, ""
 	}
 	if c.IsSet("rcpt") {
+		said := map[string]string{}
+		for i, r := range m.Rcpt {
+			said[r.To] = m.Old.Rcpt[i]
+		}
 		m.Rcpt, m.Old.Rcpt = nil, nil
 		for _, to := range c.StringSlice("rcpt") {
 			m.Rcpt = append(m.Rcpt, record.Rcpt{To: to})
+			m.Old.Rcpt = append(m.Old.Rcpt, said[to])
 		}
 	}
 }

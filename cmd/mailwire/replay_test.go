@@ -127,6 +127,11 @@ func TestReplay(t *testing.T) {
 	if got := k.take(); status != 1 || got != nil || !strings.Contains(stdout, "MAIL FROM:<>") || !strings.Contains(stdout, "    - | 550 5.1.1") {
 		t.Errorf("status %d, %s%s: %q", status, stdout, stderr, got)
 	}
+	k.refuse = nil
+	status, stdout, stderr = mailwire(t, nil, "replay", "abcd", "--to", at, "--data", dir, "--rcpt", "c@example.net")
+	if got := k.take(); status != 0 || len(got) != 3 || !strings.Contains(stdout, "RCPT TO:<c@example.net>\n!   550 5.1.1 | 250 ") {
+		t.Errorf("to one of them again: status %d, %s%s: %q", status, stdout, stderr, got)
+	}
 }
 
 // TestReplayChanged: of a mail that is not what it was, no end is sent, so that no server takes it.
