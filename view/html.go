@@ -2,6 +2,7 @@ package view
 
 import (
 	"strings"
+	"unicode"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
@@ -22,11 +23,17 @@ func withoutMarkup(page string) string {
 			hidden = 0
 		case hidden != 0:
 		case kind == html.TextToken:
-			b.WriteString(strings.Join(strings.Fields(" "+t.Data+" "), " "))
-			b.WriteByte(' ')
+			b.WriteString(strings.Map(func(r rune) rune {
+				if unicode.IsSpace(r) {
+					return ' '
+				}
+				return r
+			}, t.Data))
 		case kind == html.StartTagToken && (t.DataAtom == atom.Script || t.DataAtom == atom.Style || t.DataAtom == atom.Title):
 			hidden = t.DataAtom
 		case kind == html.CommentToken || kind == html.DoctypeToken:
+		case t.DataAtom == atom.Td || t.DataAtom == atom.Th:
+			b.WriteByte(' ')
 		case kind == html.EndTagToken && t.DataAtom == atom.P:
 			b.WriteString("\n\n")
 		case !inline[t.DataAtom]:
@@ -38,7 +45,7 @@ func withoutMarkup(page string) string {
 // inline are the elements that begin no line.
 var inline = map[atom.Atom]bool{
 	atom.A: true, atom.B: true, atom.I: true, atom.U: true, atom.Em: true, atom.Strong: true, atom.Span: true, atom.Font: true, atom.Code: true,
-	atom.Small: true, atom.Big: true, atom.Sub: true, atom.Sup: true, atom.Img: true, atom.Abbr: true, atom.Td: true, atom.Th: true, atom.S: true,
+	atom.Small: true, atom.Big: true, atom.Sub: true, atom.Sup: true, atom.Img: true, atom.Abbr: true, atom.S: true,
 }
 
 // blankLines leaves one blank line where there are more, and none at the ends.
@@ -46,7 +53,7 @@ func blankLines(text string) string {
 	var b strings.Builder
 	blank := 0
 	for line := range strings.SplitSeq(text, "\n") {
-		if line = strings.TrimSpace(line); line == "" {
+		if line = strings.Join(strings.Fields(line), " "); line == "" {
 			blank++
 			continue
 		}

@@ -65,7 +65,7 @@ func TestWithoutMarkup(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "", "plain": "plain\n", "<p>one <b>two</b> three</p><p>four</p>": "one two three\n\nfour\n", "a<br>b": "a\nb\n",
 		"<style>p{}</style><script>x<b></script>seen<!-- no -->": "seen\n", "&lt;b&gt; &amp;": "<b> &\n", "<title>t</title><unclosed": "",
-		"<script>never closed": "",
+		"<script>never closed": "", "<b>H</b>ello (<a href=x>there</a>),\n you": "Hello (there), you\n", "<tr><td>a</td><td>b</td>": "a b\n",
 	} {
 		if got := withoutMarkup(in); got != want {
 			t.Errorf("%s: %q, want %q", in, got, want)
