@@ -263,7 +263,7 @@ func TestFollowTerse(t *testing.T) {
 		"aaa  -> [10 octets of message]", "aaa  -> NOOP", "aaa <** 552 too big", "aaa <** 500 what",
 		"aaa  -> BDAT 5 LAST", "aaa  -> [5 octets of message]", "aaa  -> RSET", "aaa <** 503 no", "aaa <-  250 ok",
 		"aaa  -> VRFY a", "aaa === 7 octets of the server are missing", "aaa  -> VRFY b", "aaa <** 550 no", "aaa <** 421 bye")
-	f.add(pop3Today, "ccc  -> STAT", "ccc  -> RETR 9", "ccc <-  +OK 1 9", "ccc <** -ERR no such message")
+	f.add(pop3Today, "ccc  -> LIST", "ccc  -> RETR 9", "ccc  -> QUIT", "ccc <-  +OK", "ccc <-  1 9", "ccc <-  250 9", "ccc <** -ERR no such message")
 	f.want(connectA, "aaa  -> RCPT TO:<c@d>", "aaa <** 550-5.1.1 who", "aaa <** 550 5.1.1 is that",
 		"aaa  -> [10 octets of message]", "aaa <** 552 too big", "aaa  -> NOOP", "aaa <** 500 what",
 		"aaa  -> [5 octets of message]", "aaa <** 503 no", "aaa  -> VRFY b", "aaa <** 550 no", "aaa <** 421 bye",

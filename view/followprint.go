@@ -55,6 +55,7 @@ type talk struct {
 	pairing
 	lines []*archive.Said // of what waits in pairing
 	more  bool            // the reply goes on in the next line
+	pop3  bool
 }
 
 const maxAsked = 1000 // lines that wait for a reply
@@ -79,12 +80,16 @@ func (t *talk) ask(l *archive.Said) {
 
 // answer takes a line of a reply, and returns what is answered with its first one.
 func (t *talk) answer(text string) (asked *archive.Said) {
+	begins := strings.HasPrefix(text, "+") || strings.HasPrefix(text, "-ERR")
+	if t.pop3 = t.pop3 || begins; t.pop3 && !begins { // LIST and the like have lines that are no replies
+		return nil
+	}
 	if !t.more && len(t.lines) > 0 {
 		asked = t.lines[0]
 		t.pairing.answer(text)
 		t.lines = t.lines[len(t.lines)-len(t.waiting):]
 	}
-	t.more = len(text) > 3 && text[3] == '-' && text[0] != '-'
+	t.more = !t.pop3 && len(text) > 3 && text[3] == '-'
 	return asked
 }
 
