@@ -101,7 +101,7 @@ func tellProblems(c *cli.Context, x *index.Index) error {
 			return err
 		}
 		tell(c, said)
-		if running, _ := archive.InUse(c.String("data")); running {
+		if running, known := archive.InUse(c.String("data")); running || !known {
 			return nil
 		}
 		torn, err := x.Torn(ctx)
