@@ -40,6 +40,12 @@ func runReindex(c *cli.Context) (err error) {
 		return err
 	}
 	took := time.Since(begin)
-	_, err = fmt.Fprintf(c.App.Writer, "indexed   %s records in %s\n", count(int64(n)), took.Round(time.Millisecond))
-	return err
+	if _, err = fmt.Fprintf(c.App.Writer, "indexed   %s records in %s\n", count(int64(n)), took.Round(time.Millisecond)); err != nil {
+		return err
+	}
+	x, end, err := openIndex(c, d)
+	if err != nil {
+		return err
+	}
+	return errors.Join(tellProblems(c, x), end())
 }

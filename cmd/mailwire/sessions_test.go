@@ -131,6 +131,9 @@ func TestSessionsTorn(t *testing.T) {
 	if stdout, stderr := sessionsOf(t, dir); stdout != want || stderr != said {
 		t.Errorf("%s%s", stdout, stderr)
 	}
+	if status, stdout, stderr := mailwire(t, nil, "reindex", "--data", dir); status != 0 || !strings.HasPrefix(stdout, "indexed ") || stderr != said {
+		t.Errorf("status %d, %s%s", status, stdout, stderr)
+	}
 	a, err := archive.Open(archive.Options{Dir: filepath.Dir(filepath.Dir(name)), Keep: archive.All})
 	if err != nil {
 		t.Fatal(err)
