@@ -81,6 +81,7 @@ func (p *Parser) serverGap(lost int64) {
 		p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromServer, Lost: lost})
 		return
 	}
+	p.dropReply()
 	p.emit(&wire.Gap{Time: p.now, Dir: wire.FromServer, Lost: lost})
 	if p.mode == inBody {
 		p.mail.heard = true
@@ -90,7 +91,7 @@ func (p *Parser) serverGap(lost int64) {
 		}
 	}
 	p.server.Reset()
-	p.garbled, p.reply = true, reply{}
+	p.garbled = true
 	p.auth.Lose()
 	p.order, p.answered = broken, true
 	if p.mode == held { // the reply that it waits for may be among what was lost

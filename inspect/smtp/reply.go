@@ -117,10 +117,21 @@ func (p *Parser) endServerLine() {
 
 // dropServerLine shows the line whose end never came. It is no reply: no client acts upon it (RFC 5321 section 4.2).
 func (p *Parser) dropServerLine() {
+	p.dropReply()
 	if l := p.server.Pending(); len(l.Data) > 0 && p.mode != opaque {
 		p.emit(&wire.Noise{Time: p.now, Dir: wire.FromServer, Line: p.scrub.Scrub(l.Data)})
 		p.server.Reset()
 	}
+}
+
+// dropReply shows the lines of a reply whose last line never came.
+func (p *Parser) dropReply() {
+	for line := range bytes.SplitSeq(p.reply.lines, []byte("\n")) {
+		if len(line) > 0 {
+			p.emit(&wire.Noise{Time: p.now, Dir: wire.FromServer, Line: p.scrub.Scrub(line)})
+		}
+	}
+	p.reply = reply{}
 }
 
 func codeOf(line []byte) int {
