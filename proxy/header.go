@@ -169,7 +169,11 @@ func mayBeHeader(data []byte) bool {
 
 // badHeader ends a call whose client said wrongly, or had no right to say, who it is.
 func (c *call) badHeader(err error) {
-	c.r.p.warn("proxy header", fmt.Sprintf("the connection from %s was closed: %v", c.client, err))
+	which := "from " + c.client.String()
+	if !c.client.IsValid() {
+		which = "to " + c.r.Listen
+	}
+	c.r.p.warn("proxy header", fmt.Sprintf("the connection %s was closed: %v", which, err))
 	if c.pump == nil {
 		if servers := c.r.servers.Load(); servers != nil {
 			c.server = (*servers)[0]

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -146,6 +147,18 @@ func TestStranger(t *testing.T) {
 				t.Errorf("cut at %d: %v, %+v", cut, r.Client, r.Anomalies)
 			}
 		}
+	}
+}
+
+// TestNamelessStranger: who has no address is told by the socket to which he has connected.
+func TestNamelessStranger(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	s := newStage(t, Route{Protocol: inspect.SMTP, Listen: "unix:" + path}, Options{Terms: Terms{AcceptProxy: localhost}})
+	client, _ := s.pair()
+	client.say("PROXY TCP4 198.51.100.7 192.0.2.25 51234 25\r\n")
+	client.cutOff()
+	if said := <-s.warnings; !strings.HasPrefix(said, "the connection to unix:"+path+" was closed: ") {
+		t.Errorf("the log says %q", said)
 	}
 }
 

@@ -90,7 +90,7 @@ func tcpNetwork(address string) string {
 }
 
 func inUse(address string) error {
-	return fmt.Errorf("%s is in use by another program; stop it (ss -lxtnp shows which one it is) or listen elsewhere", address)
+	return fmt.Errorf("%s is in use by another program or route; stop it (ss -lxtnp shows which one it is) or listen elsewhere", address)
 }
 
 // socketMode lets everybody connect who may enter the socket's directory, as do Postfix's and Dovecot's sockets: a mail

@@ -27,8 +27,8 @@ func TestListenErrors(t *testing.T) {
 	_, err := net.DefaultResolver.LookupNetIP(t.Context(), "ip", "name.invalid") // what a host without a name server says
 	noSuchHost := cause(err).Error()
 	for _, c := range []struct{ listen, upstream, want string }{
-		{taken, "192.0.2.1:25", taken + " is in use by another program; stop it (ss -lxtnp shows which one it is) or listen elsewhere"},
-		{"unix:" + inUse, "192.0.2.1:25", "unix:" + inUse + " is in use by another program; stop it (ss -lxtnp shows which one it is) or listen elsewhere"},
+		{taken, "192.0.2.1:25", taken + " is in use by another program or route; stop it (ss -lxtnp shows which one it is) or listen elsewhere"},
+		{"unix:" + inUse, "192.0.2.1:25", "unix:" + inUse + " is in use by another program or route; stop it (ss -lxtnp shows which one it is) or listen elsewhere"},
 		{"unix:" + file, "192.0.2.1:25", file + " is there already, and is no socket; move it away or listen elsewhere"},
 		{"unix:" + filepath.Join(dir, "none", "s"), "192.0.2.1:25", filepath.Join(dir, "none") + " is no directory; make it, or listen elsewhere"},
 		{"unix:" + filepath.Join(file, "s"), "192.0.2.1:25", file + " is no directory; make it, or listen elsewhere"},

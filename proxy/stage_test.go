@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -45,7 +46,7 @@ func newStage(t *testing.T, r Route, o Options) *stage {
 	if s.server, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Skip("no loopback interface for a server:", err)
 	}
-	r.Listen, r.Upstream = "127.0.0.1:0", s.server.Addr().String()
+	r.Listen, r.Upstream = cmp.Or(r.Listen, "127.0.0.1:0"), s.server.Addr().String()
 	o.Routes, o.Inspect, o.Recorder = []Route{r}, &inspect.Config{}, sessionRecorder{s.sessions}
 	o.MaxConnections, o.DrainTimeout = 100, 50*time.Millisecond
 	o.Warn = func(_, message string) { s.warnings <- message }
@@ -92,7 +93,8 @@ func (j sessionJournal) Session(s *record.Session)                { j.sessions <
 // dial connects a client.
 func (s *stage) dial() *player {
 	s.t.Helper()
-	conn, err := net.Dial("tcp", s.proxy.Addrs()[0].String())
+	at := s.proxy.Addrs()[0]
+	conn, err := net.Dial(at.Network(), at.String())
 	if err != nil {
 		s.t.Fatal(err)
 	}
