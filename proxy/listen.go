@@ -179,16 +179,13 @@ func (p *Proxy) activated(listen string) (*listener, error) {
 		}
 		p.used[i] = true
 		f := os.NewFile(uintptr(firstActivated+i), listen)
+		fits := isListening(f)
 		l, err := net.FileListener(f)
 		_ = f.Close() // it was duplicated
-		if err != nil {
-			return nil, fmt.Errorf("what systemd gave is no listening socket: %w", err)
+		if stream, ok := l.(netListener); ok && fits && err == nil {
+			return newListener(stream, false), nil
 		}
-		stream, ok := l.(netListener)
-		if !ok {
-			return nil, errors.New("what systemd gave is no stream socket")
-		}
-		return newListener(stream, false), nil
+		return nil, errors.New("what systemd gave does not listen for connections; see ListenStream= and Accept=no in its .socket unit")
 	}
 	return nil, fmt.Errorf("systemd has given no (more) socket for %s; see FileDescriptorName= and ListenStream= in its .socket unit", listen)
 }

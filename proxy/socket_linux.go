@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"os"
 	"syscall"
 	"unsafe"
 
@@ -64,6 +65,12 @@ func (p *Proxy) limitDescriptors(o *Options) error {
 			"raise the limit (ulimit -n, LimitNOFILE=) for more", limit.Cur, o.MaxConnections))
 	}
 	return nil
+}
+
+// isListening says whether a file is a socket that accepts connections: package net takes one that is connected for it too.
+func isListening(f *os.File) bool {
+	n, err := unix.GetsockoptInt(int(f.Fd()), unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
+	return err == nil && n == 1
 }
 
 // allowTransparent lets a listener take what TPROXY sends to it. Without the right to, REDIRECT still works.

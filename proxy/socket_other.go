@@ -5,6 +5,7 @@ package proxy
 import (
 	"errors"
 	"net/netip"
+	"os"
 	"syscall"
 )
 
@@ -13,6 +14,8 @@ const haveOriginal = false
 func mayBeTransparent() error { return errors.New("--transparent works on Linux only") }
 
 func (p *Proxy) limitDescriptors(*Options) error { return nil }
+
+func isListening(*os.File) bool { return true }
 
 func allowTransparent(string, string, syscall.RawConn) error { return nil }
 

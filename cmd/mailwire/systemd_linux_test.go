@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"os"
@@ -77,6 +78,34 @@ func TestSystemd(t *testing.T) {
 	told("STOPPING=1")
 	if err := program.Wait(); err != nil {
 		t.Errorf("it ended with %v: %s", err, said.String())
+	}
+}
+
+// TestWrongSocket: what systemd gives where Accept=yes, or a datagram socket, is told at the start.
+func TestWrongSocket(t *testing.T) {
+	bin := buildProgram(t)
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(pair[1])
+	datagram, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, fd := range map[string]int{"a connection": pair[0], "datagrams": datagram} {
+		socket := os.NewFile(uintptr(fd), name)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		program := exec.CommandContext(ctx, "sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, bin, "proxy", "--smtp", "systemd=127.0.0.1:25", "--data", t.TempDir())
+		program.Env = append(os.Environ(), "LISTEN_FDS=1")
+		program.ExtraFiles = []*os.File{socket}
+		said, err := program.CombinedOutput()
+		const want = "what systemd gave does not listen for connections; see ListenStream= and Accept=no in its .socket unit\n"
+		if program.ProcessState.ExitCode() != 1 || !strings.HasSuffix(string(said), want) {
+			t.Errorf("%s: %v: %s", name, err, said)
+		}
+		cancel()
+		_ = socket.Close()
 	}
 }
 
