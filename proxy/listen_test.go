@@ -112,6 +112,28 @@ func TestUnixLeftover(t *testing.T) {
 	}
 }
 
+// TestUnixTaken: a socket that has taken the place of the proxy's own is another's, and stays.
+func TestUnixTaken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	p, err := Listen(t.Context(), Options{
+		Routes:  []Route{{Protocol: inspect.SMTP, Listen: "unix:" + path, Upstream: "192.0.2.1:25"}},
+		Inspect: &inspect.Config{}, Recorder: newMemory(),
+	})
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	listenAt(t, "unix", path)
+	p.Close()
+	if c, err := net.Dial("unix", path); err != nil {
+		t.Error(err)
+	} else {
+		_ = c.Close()
+	}
+}
+
 // TestUnixMode: whatever the umask, everybody may connect to the socket who may enter its directory; a link in its place
 // leads nowhere.
 func TestUnixMode(t *testing.T) {

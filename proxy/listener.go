@@ -20,7 +20,7 @@ type netListener interface {
 // connection.
 type listener struct {
 	addr net.Addr
-	path string // of a unix socket, to be removed with it; "" if there is nothing to remove
+	file os.FileInfo // of a unix socket, to be removed with it; nil if there is nothing to remove
 
 	mu     sync.Mutex
 	open   netListener // nil while parked
@@ -33,7 +33,7 @@ func newListener(open netListener, owned bool) *listener {
 	if u, ok := open.(*net.UnixListener); ok {
 		u.SetUnlinkOnClose(false)
 		if owned && !isAbstract(l.addr.String()) {
-			l.path = l.addr.String()
+			l.file, _ = os.Lstat(l.addr.String()) // fails if it is gone already
 		}
 	}
 	return l
@@ -65,10 +65,10 @@ func (l *listener) setDeadline(t time.Time) {
 func (l *listener) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.path != "" {
-		_ = os.Remove(l.path) // before somebody else can listen there
-		l.path = ""
+	if now, err := os.Lstat(l.addr.String()); l.file != nil && err == nil && os.SameFile(now, l.file) {
+		_ = os.Remove(l.addr.String()) // before somebody else can listen there
 	}
+	l.file = nil
 	if l.open != nil {
 		_ = l.open.Close()
 	}
