@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -19,11 +21,54 @@ const (
 	lastLineTime = time.Second // that they have at the end
 )
 
-// rareLog is the program's log for what can happen a thousand times a second: a message of one cause a minute, and how
-// many were left out. Nobody waits for it: standard error may be a pipe that nobody reads.
-type rareLog struct {
-	lines   chan string
+// unhurried writes a log for which nobody waits: standard error may be a pipe that nobody reads.
+type unhurried struct {
+	lines   chan []byte
 	written chan struct{} // closed when all lines are
+}
+
+func newUnhurried(to io.Writer) *unhurried {
+	u := &unhurried{lines: make(chan []byte, maxLines), written: make(chan struct{})}
+	go func() {
+		defer close(u.written)
+		for line := <-u.lines; line != nil; line = <-u.lines {
+			_, _ = to.Write(line) // nobody to tell
+		}
+	}()
+	return u
+}
+
+// Write leaves out what there is no room for.
+func (u *unhurried) Write(line []byte) (int, error) {
+	select {
+	case u.lines <- bytes.Clone(line):
+	default:
+	}
+	return len(line), nil
+}
+
+// full says whether a line would be left out.
+func (u *unhurried) full() bool { return len(u.lines) == maxLines }
+
+// end writes what waits, if it can be written soon.
+func (u *unhurried) end() {
+	late := time.After(lastLineTime)
+	select {
+	case u.lines <- nil:
+	case <-late:
+		return
+	}
+	select {
+	case <-u.written:
+	case <-late:
+	}
+}
+
+// rareLog is the program's log for what can happen a thousand times a second: a message of one cause a minute, and how
+// many were left out, also for want of room.
+type rareLog struct {
+	log  *logrus.Logger
+	full func() bool // there is no room
 
 	mu     sync.Mutex
 	causes map[string]*cause // nil: it has ended
@@ -35,15 +80,8 @@ type cause struct {
 	message string // the last one that was left out
 }
 
-func newRareLog(log *logrus.Logger) *rareLog {
-	r := &rareLog{lines: make(chan string, maxLines), written: make(chan struct{}), causes: map[string]*cause{}}
-	go func() {
-		defer close(r.written)
-		for line := range r.lines {
-			log.Warn(line)
-		}
-	}()
-	return r
+func newRareLog(log *logrus.Logger, full func() bool) *rareLog {
+	return &rareLog{log: log, full: full, causes: map[string]*cause{}}
 }
 
 func (r *rareLog) warn(of, message string) {
@@ -68,17 +106,16 @@ func (r *rareLog) warn(of, message string) {
 	c.said, c.left = now, 0
 }
 
-// say is false where too many lines wait already.
+// say is false where there is no room.
 func (r *rareLog) say(c *cause, message string) bool {
 	if c.left > 0 {
 		message += fmt.Sprintf(" (and %d times more since this was said last)", c.left)
 	}
-	select {
-	case r.lines <- message:
-		return true
-	default:
+	if r.full() {
 		return false
 	}
+	r.log.Warn(message)
+	return true
 }
 
 // end says what was left out.
@@ -90,11 +127,6 @@ func (r *rareLog) end() {
 	}
 	r.sayLeft()
 	r.causes = nil
-	close(r.lines)
-	select {
-	case <-r.written:
-	case <-time.After(lastLineTime):
-	}
 }
 
 // sayLeft says of each cause what was left out, and forgets it.

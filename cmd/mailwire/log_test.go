@@ -17,7 +17,7 @@ func TestRareLog(t *testing.T) {
 		log := logrus.New()
 		log.SetOutput(&out)
 		log.SetFormatter(plainText{})
-		r := newRareLog(log)
+		r := newRareLog(log, func() bool { return false })
 		for range 3 {
 			r.warn("disk", "the disk is full")
 			r.warn("server", "the server is down")

@@ -53,7 +53,7 @@ func newLog(c *cli.Context) (*logrus.Logger, error) {
 	log.SetLevel(level)
 	switch format := c.String("log-format"); format {
 	case "text":
-		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+		log.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, ForceColors: isTerminal(c.App.ErrWriter)})
 	case "json":
 		log.SetFormatter(&logrus.JSONFormatter{})
 	default:

@@ -115,7 +115,10 @@ func watch(c *cli.Context, read readOptions) error {
 	if s.log, err = newLog(g.Context); err != nil {
 		return g.placed(err)
 	}
-	s.rare = newRareLog(s.log)
+	out := newUnhurried(c.App.ErrWriter)
+	defer out.end()
+	s.log.SetOutput(out)
+	s.rare = newRareLog(s.log, out.full)
 	hangups, ignore := s.hangups()
 	defer ignore()
 	to := new(lateRecorder)

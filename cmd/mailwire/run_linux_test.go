@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 
@@ -113,6 +114,44 @@ func TestLogReaderGone(t *testing.T) {
 		defer conn.Close()
 		_, err = conn.Read(make([]byte, 1))
 		return err != nil
+	})
+	if err := program.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Wait(); err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
+// TestLogUnread: mail goes, and the program ends, where standard error is full and nobody reads it.
+func TestLogUnread(t *testing.T) {
+	bin := buildProgram(t)
+	unread, stderr, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unread.Close()
+	_ = stderr.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	for err == nil {
+		_, err = stderr.Write(make([]byte, 1<<10))
+	}
+	listen := freePort(t)
+	program := exec.Command(bin, "proxy", "--smtp", listen+"="+smtpServer(t), "--data", t.TempDir())
+	program.Stderr = stderr
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(30*time.Second, func() { _ = program.Process.Kill() })
+	defer late.Stop()
+	await(t, "a greeting", func() bool {
+		conn, err := net.Dial("tcp", listen)
+		if err != nil {
+			return false
+		}
+		defer conn.Close()
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_, err = conn.Read(make([]byte, 1))
+		return err == nil
 	})
 	if err := program.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
