@@ -70,6 +70,7 @@ func (s *service) reload(ctx context.Context) error {
 			return err
 		}
 		s.log.WithField("routes", strings.Join(routeNames(relayed), " ")).Info("reloaded " + s.file.name)
+		warnOpenRelay(s.log, relayed)
 	}
 	s.captured = captured
 	s.log.SetLevel(level)

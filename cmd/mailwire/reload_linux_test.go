@@ -65,14 +65,13 @@ func TestReload(t *testing.T) {
 		}
 		told("RELOADING=1\nMONOTONIC_USEC=")
 		told("READY=1")
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("the log does not say %q: %s", want, log)
-		}
+		await(t, "the log to say "+want, func() bool { return strings.Contains(log.String(), want) })
 	}
 	reload("proxy: [{smtp: unix:/nowhere/s=127.0.0.1:25}]\n", "/nowhere is no directory")
 	reload("tap: [lo]\n", "needs a route")
 	reload("proxy: 3\n", "mailwire.yaml:1: proxy must have settings")
 	reload(fmt.Sprintf("data: x\nlog-level: warn\nfsync: false\nproxy: [{smtp: %q, idle-timeout: 1h}]\n", "unix:"+second+"="+server), "fsync cannot change without a restart")
+	await(t, "the open relay to be told again", func() bool { return strings.Count(log.String(), "sees every client as coming from this host") == 2 })
 	if strings.Contains(log.String(), "data,") {
 		t.Error("data, which a flag gives, is said to have changed")
 	}
