@@ -24,6 +24,7 @@ type dotState uint8
 const (
 	atLineStart dotState = iota // after a line end, or at the beginning
 	inLine
+	afterLoss // in a line, or after the CR of its end
 	afterCR
 	afterDot   // the dot is held
 	afterDotCR // the dot and the CR are held
@@ -49,6 +50,12 @@ func (r *DotReader) Next(data []byte, body func([]byte)) (rest []byte, end DotEn
 		}
 		c := data[i]
 		switch r.state {
+		case afterLoss:
+			if r.state = inLine; c == '\n' {
+				r.state, r.odd = atLineStart, false
+				i++
+			}
+			continue
 		case atLineStart, afterCR:
 			i = r.lineStart(data, i, &start, body)
 			continue
@@ -181,11 +188,12 @@ func (r *DotReader) Decline(body func([]byte)) {
 	r.release(body)
 }
 
-// Lose says that octets are missing here: the reader is somewhere in a line, and what was held is text.
+// Lose says that octets are missing here: the reader is somewhere in a line, and what was held is text. An LF that comes
+// at once is taken for one whose CR is missing.
 func (r *DotReader) Lose(body func([]byte)) {
 	if r.nheld > 0 {
 		r.stuffed = false // nobody knows whether the dot was
 		r.release(body)
 	}
-	r.state = inLine
+	r.state = afterLoss
 }

@@ -142,3 +142,24 @@ func BenchmarkLineReader(b *testing.B) {
 		}
 	}
 }
+
+// TestDotReaderLose: behind missing octets, an LF that comes at once ends a line; what its CR was among is not said to be
+// bare, and the end behind it is one.
+func TestDotReaderLose(t *testing.T) {
+	for in, want := range map[string]string{
+		"\n.\r\nQUIT\r\n": `"a\n" lf=0 cr=0 end 1 "QUIT\r\n"`,
+		".\r\n.\r\n":      `"a.\r\n" lf=0 cr=0 end 1 ""`,
+		"\r\n\n.\r\n":     `"a\r\n\n" lf=1 cr=0 end 2 ""`,
+		"b\n":             `"ab\n" lf=1 cr=0 end 0 ""`,
+	} {
+		var r DotReader
+		out := ""
+		body := func(b []byte) { out += string(b) }
+		r.Next([]byte("a"), body)
+		r.Lose(body)
+		rest, end := r.Next([]byte(in), body)
+		if got := fmt.Sprintf("%q lf=%d cr=%d end %d %q", out, r.BareLF, r.BareCR, end, rest); got != want {
+			t.Errorf("%q:\n got %s\nwant %s", in, got, want)
+		}
+	}
+}
