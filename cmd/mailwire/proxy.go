@@ -108,9 +108,9 @@ func closeInTime(now context.Context, kept *archive.Archive) error {
 func onceMore(ctx context.Context, begun func()) (again context.Context, stop func()) {
 	again, cancel := context.WithCancel(context.Background())
 	unregister := context.AfterFunc(ctx, func() {
-		begun()
 		signalled, done := signal.NotifyContext(again, syscall.SIGTERM, syscall.SIGINT)
 		defer done()
+		begun()
 		<-signalled.Done()
 		cancel()
 	})

@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -184,4 +186,25 @@ func TestConfinedRelay(t *testing.T) {
 	}
 	needUser(t)
 	confined(t, t.TempDir(), "")
+}
+
+// TestOnceMore: a second signal counts also while the first one is being told.
+func TestOnceMore(t *testing.T) {
+	signals := make(chan os.Signal, 1) // as main has them
+	signal.Notify(signals, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	ctx, first := context.WithCancel(t.Context())
+	again, stop := onceMore(ctx, func() {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		<-signals
+	})
+	defer stop()
+	first()
+	select {
+	case <-again.Done():
+	case <-time.After(patience):
+		t.Error("it is lost")
+	}
 }
