@@ -51,7 +51,7 @@ func (d descriptor) Write(p []byte) (n int, err error) {
 			err = io.ErrShortWrite
 		}
 		if err != nil {
-			return n, os.NewSyscallError("write", err)
+			return n, err
 		}
 		n += k
 	}
