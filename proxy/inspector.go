@@ -153,6 +153,9 @@ func abandoned(s *inspect.Session, t time.Time) (well bool) {
 
 // commit lets the recorder write what the journals were told.
 func (p *Proxy) commit(ctx context.Context) {
+	wanted, written := make(chan struct{}), make(chan struct{}, 1)
+	defer close(wanted)
+	go p.write(wanted, written)
 	gather := time.NewTimer(commitTime)
 	defer gather.Stop()
 	for {
@@ -172,18 +175,22 @@ func (p *Proxy) commit(ctx context.Context) {
 			in.journal.Cut()
 			in.using.Unlock()
 		}
-		written := make(chan struct{})
-		go func() {
-			defer close(written)
-			priority.Lower(priority.Writers)
-			if err := p.Options().Recorder.Commit(); err != nil {
-				p.warn("commit", "what was seen could not be written: "+err.Error())
-			}
-		}()
+		wanted <- struct{}{}
 		select {
 		case <-written:
 		case <-ctx.Done(): // the disk may never answer; who closes the recorder waits for it
 			return
 		}
+	}
+}
+
+// write is the goroutine that waits for the disk.
+func (p *Proxy) write(wanted <-chan struct{}, written chan<- struct{}) {
+	priority.Lower(priority.Writers)
+	for range wanted {
+		if err := p.Options().Recorder.Commit(); err != nil {
+			p.warn("commit", "what was seen could not be written: "+err.Error())
+		}
+		written <- struct{}{}
 	}
 }
