@@ -46,6 +46,7 @@ type losses struct {
 // Live captures from interfaces, for months: an interface that goes down or away is captured from again when it is back.
 type Live struct {
 	*pipeline
+	order   order
 	ended   atomic.Int64 // when the capture was stopped, in nanoseconds since 1970; 0: it was not
 	config  atomic.Pointer[inspect.Config]
 	readers sync.WaitGroup
@@ -59,6 +60,7 @@ type Live struct {
 // link is an interface that is captured from.
 type link struct {
 	ring  *ring
+	lane  lane
 	down  bool
 	lost  losses
 	ended atomic.Int64 // as that of the Live, for this one
@@ -67,6 +69,7 @@ type link struct {
 // Listen opens the interfaces; what they show from then on waits in their rings for Run. An error is one sentence.
 func Listen(o Options) (*Live, error) {
 	l := &Live{pipeline: newPipeline(&o)}
+	l.order.give = l.arrive
 	l.config.Store(o.Inspect)
 	var err error
 	l.links, err = l.open(o.Interfaces)
@@ -129,6 +132,9 @@ func (l *Live) begin(links []*link) {
 		return
 	}
 	for _, k := range links {
+		l.order.begin(&k.lane)
+	}
+	for _, k := range links {
 		l.readers.Go(func() { l.capture(l.running, k) })
 	}
 }
@@ -181,6 +187,7 @@ func (l *Live) Stats() Stats {
 // capture takes what one interface shows until the capture is ended, and what had come by then.
 func (l *Live) capture(ctx context.Context, k *link) {
 	defer k.ring.close()
+	defer l.order.end(&k.lane)
 	priority.Lower(0)
 	var looked int64
 	for {
@@ -200,8 +207,9 @@ func (l *Live) capture(ctx context.Context, k *link) {
 		}
 		switch {
 		case err == nil:
-			l.arrive(&packet)
+			l.order.arrive(&k.lane, &packet)
 		case errors.Is(err, errQuiet):
+			l.order.pass(&k.lane, now)
 			l.quiet(now)
 		default:
 			k.down = true
@@ -227,6 +235,7 @@ func (l *Live) lose(k *link) {
 // reopen waits until an interface is up, and captures from it again; false if the capture was ended before.
 func (l *Live) reopen(ctx context.Context, k *link) bool {
 	k.ring.close()
+	l.order.pass(&k.lane, never)
 	again := time.NewTicker(reopenTime)
 	defer again.Stop()
 	for {
@@ -241,6 +250,7 @@ func (l *Live) reopen(ctx context.Context, k *link) bool {
 		switch err := k.ring.open(); {
 		case err == nil:
 			k.down = false
+			l.order.pass(&k.lane, time.Now().UnixNano())
 			l.opts.Warn("up "+k.ring.name, k.ring.name+" is up: it is captured from")
 			return true
 		case !errors.Is(err, errDown) && !errors.Is(err, ErrNoInterface):

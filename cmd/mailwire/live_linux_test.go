@@ -38,6 +38,7 @@ func TestTapLive(t *testing.T) {
 		{"down and up", testDownAndUp},
 		{"deleted", testDeleted},
 		{"interfaces", testInterfaces},
+		{"directions", testDirections},
 		{"tunnel interface", testTunnelInterface},
 		{"ended in a mail", testEndedInMail},
 		{"ended at once", testEndedAtOnce},
@@ -158,6 +159,26 @@ func testInterfaces(t *testing.T, r *tapRig) {
 			}
 		})
 	}
+}
+
+// testDirections: a tap may give each direction on an interface of its own.
+func testDirections(t *testing.T, r *tapRig) {
+	r.client.ip("link add eth1 type veth peer name eth1 netns " + r.server.path)
+	for _, h := range []*host{r.client, r.server} {
+		h.ip("link set eth1 up")
+		for _, name := range []string{"all", "eth0", "eth1"} {
+			_, _ = in(h, func() (any, error) {
+				return nil, os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/rp_filter", []byte("0"), 0)
+			})
+		}
+	}
+	r.server.ip("route add " + clientAddress + "/32 dev eth1 src " + serverAddress)
+	p := r.tap("-i", "eth0", "-i", "eth1")
+	const sessions = 20
+	for range sessions {
+		r.client.sends(smtpAddress, demoMail)
+	}
+	checkWhole(t, p.end(), sessions, demoMail)
 }
 
 // testTunnelInterface: an interface whose packets begin with IP.
