@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -73,6 +74,13 @@ func TestInstall(t *testing.T) {
 		} {
 			if text, err := os.ReadFile(filepath.Join(root, "usr", name)); err != nil || !strings.Contains(string(text), want) {
 				t.Errorf("%s has no %q: %v", name, want, err)
+			}
+		}
+		for _, name := range []string{"mailwire-proxy.service", "mailwire-tap@.service"} {
+			text, err := os.ReadFile(filepath.Join(root, "usr/lib/systemd/system", name))
+			allowed := text[bytes.LastIndex(text, []byte("\nSystemCallFilter="))+1:]
+			if line, _, _ := bytes.Cut(allowed, []byte("\n")); err != nil || !bytes.Contains(line, []byte(" setpriority")) {
+				t.Errorf("%s lets nothing give way to anything: %v", name, err)
 			}
 		}
 		makeInstall(t, "uninstall", bin, "/usr", root)
