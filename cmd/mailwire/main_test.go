@@ -31,6 +31,7 @@ func TestUsage(t *testing.T) {
 			"proxy --smtp :25=unix:/a --tls terminate --tls-cert x --tls-key x",
 			"--smtp :25=unix:/a: a socket has no name that the server's certificate could be for; give it by --upstream-name NAME, or believe any certificate by --upstream-insecure",
 		},
+		{"tap -r x -c -1", "-c -1: give the number of packets to stop after"},
 		{"tap -r x --smtp-port 25,smtp", "--smtp-port smtp: give port numbers from 1 to 65535"},
 		{"tap -r x --pop3-port 65536", "--pop3-port 65536: give port numbers from 1 to 65535"},
 		{"tap -r x --local-net ours", "--local-net ours: give a network like 192.0.2.0/24 or 2001:db8::/32, or an address"},

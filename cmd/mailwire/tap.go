@@ -93,6 +93,8 @@ func tapOptions(c *cli.Context) (tap.Options, error) {
 		return o, usage("tap needs an interface or a capture file: mailwire tap -i IFACE, or mailwire tap -r FILE")
 	case len(files) > 0 && len(live) > 0:
 		return o, usage("tap takes -i or -r, not both")
+	case o.Packets < 0:
+		return o, usage("-c %d: give the number of packets to stop after", o.Packets)
 	case c.IsSet("duration") && c.Duration("duration") <= 0:
 		return o, usage("--duration must be more than 0")
 	case c.IsSet("snaplen") && (o.Snap < minSnap || o.Snap > maxSnap):
