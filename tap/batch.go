@@ -50,7 +50,11 @@ func (b *batch) full() bool { return b.used >= batchOctets || b.packets >= batch
 func (p *pipeline) take() {
 	b := p.unused()
 	if b.block == nil {
-		b.block = make([]byte, batchOctets+minSpace)
+		room := batchOctets
+		if !p.live {
+			room += minSpace
+		}
+		b.block = make([]byte, room)
 	}
 	b.reset()
 	p.current = b

@@ -268,6 +268,9 @@ func (p *pipeline) arrive(packet *Packet) {
 	if wanted > 0 && p.stats.Packets >= wanted {
 		return
 	}
+	if b := p.current; b != nil && len(packet.Data) > len(b.block)-b.used {
+		p.send(false)
+	}
 	if p.current == nil {
 		p.take()
 	}
