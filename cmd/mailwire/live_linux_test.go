@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net/textproto"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -45,6 +47,7 @@ func TestTapLive(t *testing.T) {
 		{"begun in a session", testBegunInSession},
 		{"offloads", testOffloads},
 		{"quiet", testQuiet},
+		{"frozen disk", testFrozenDisk},
 		{"dropped", testDropped},
 		{"handshakes", testHandshakes},
 		{"fragments", testFragments},
@@ -351,5 +354,52 @@ func testQuiet(t *testing.T, r *tapRig) {
 	p.signal(syscall.SIGTERM)
 	if status, lines := p.status(), slices.Collect(strings.Lines(p.said.String())); status != 0 || len(lines) != 2 {
 		t.Errorf("status %d: %q", status, lines)
+	}
+}
+
+// testFrozenDisk: a disk that does not answer, while the index is filled too, keeps nobody from capturing.
+func testFrozenDisk(t *testing.T, r *tapRig) {
+	need(t, "mkfs.ext4", "mount", "fsfreeze")
+	dir := sharedDir(t)
+	image := filepath.Join(dir, "image")
+	must := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", args, err, out)
+		}
+	}
+	must("truncate", "-s", "64M", image)
+	must("mkfs.ext4", "-q", image)
+	disk := filepath.Join(dir, "disk")
+	if err := os.Mkdir(disk, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "-o", "loop", image, disk).CombinedOutput(); err != nil {
+		t.Skipf("nothing can be mounted: %s", out)
+	}
+	t.Cleanup(func() { must("umount", disk) })
+	data := filepath.Join(disk, "data")
+	p := r.startAs(exec.Command(r.program, "tap", "-i", "eth0", "--data", data, "--http", "127.0.0.1:0"), data)
+	p.says("msg=capturing")
+	const sessions = 50
+	for round := range 2 { // the index has one, and is about to take in the other
+		time.Sleep(time.Duration(round) * 2 * indexEvery)
+		for range sessions {
+			r.client.sends(smtpAddress, demoMail)
+		}
+		p.recorded((round + 1) * sessions)
+	}
+	must("fsfreeze", "-f", disk)
+	thaw := sync.OnceFunc(func() { must("fsfreeze", "-u", disk) })
+	t.Cleanup(thaw)
+	time.Sleep(2 * indexEvery)
+	before := p.metric("packets_total")
+	for range sessions {
+		r.client.sends(smtpAddress, strings.Repeat(demoMail, 1000))
+	}
+	await(t, "packets to be captured", func() bool { return p.metric("packets_total") >= before+20*sessions })
+	thaw()
+	if got := p.end(); len(got.sessions) != 3*sessions {
+		t.Errorf("%d sessions, want %d", len(got.sessions), 3*sessions)
 	}
 }

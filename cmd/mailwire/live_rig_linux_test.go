@@ -291,7 +291,7 @@ var httpAddress = regexp.MustCompile(`address="?([0-9.:]+)`)
 func (p *tapped) metric(name string) int64 {
 	p.t.Helper()
 	at := httpAddress.FindStringSubmatch(p.log.String())
-	watcher := http.Client{Transport: &http.Transport{
+	watcher := http.Client{Timeout: patience, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext:       func(_ context.Context, _, address string) (net.Conn, error) { return p.server.dial(address) },
 	}}

@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"os"
 	"time"
 )
 
@@ -18,9 +19,13 @@ func (x *Index) Follow(ctx context.Context, every time.Duration) {
 	idle.since()
 	said := ""
 	for ctx.Err() == nil {
+		x.touch()
 		begin := time.Now()
 		_, err := x.catchUp(ctx, liveSessions, func(int) error {
-			defer func() { begin = time.Now() }()
+			defer func() {
+				x.touch()
+				begin = time.Now()
+			}()
 			if idle.since() {
 				return nil
 			}
@@ -32,6 +37,14 @@ func (x *Index) Follow(ctx context.Context, every time.Duration) {
 		}
 		_ = rest(ctx, every) // the loop sees its end
 	}
+}
+
+// touch waits until the disk answers. SQLite writes to its -shm file as to memory (mmap), and where that does not answer, a
+// thread stops that the Go runtime believes to be running: at its next garbage collection all others wait for it, who relays
+// and captures too. In a system call, only who called it waits.
+func (x *Index) touch() {
+	now := time.Now()
+	_ = os.Chtimes(x.dir, now, now) // only whether it returns matters
 }
 
 func rest(ctx context.Context, d time.Duration) error {
