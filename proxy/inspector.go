@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/mailwire/mailwire/inspect"
-	"github.com/mailwire/mailwire/inspect/priority"
 	"github.com/mailwire/mailwire/inspect/wire"
 )
 
@@ -64,7 +63,6 @@ func signal(c chan struct{}) {
 
 // run inspects until ctx is done and nothing waits.
 func (in *inspector) run(ctx context.Context) {
-	priority.Lower(priority.Inspectors)
 	gather := time.NewTimer(gatherTime)
 	defer gather.Stop()
 	for {
@@ -186,7 +184,6 @@ func (p *Proxy) commit(ctx context.Context) {
 
 // write is the goroutine that waits for the disk.
 func (p *Proxy) write(wanted <-chan struct{}, written chan<- struct{}) {
-	priority.Lower(priority.Writers)
 	for range wanted {
 		if err := p.Options().Recorder.Commit(); err != nil {
 			p.warn("commit", "what was seen could not be written: "+err.Error())

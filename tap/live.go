@@ -11,7 +11,6 @@ import (
 	"golang.org/x/net/bpf"
 
 	"github.com/mailwire/mailwire/inspect"
-	"github.com/mailwire/mailwire/inspect/priority"
 )
 
 // Limits and times of a live capture.
@@ -22,6 +21,8 @@ const (
 	commitAfter = 8 << 20                // unless there were so many octets
 	reopenTime  = 250 * time.Millisecond // between looks whether an interface is back
 	paceTime    = time.Millisecond       // between looks whether the recorder is less crowded
+	workersWay  = 5                      // how nice who inspects is to who captures: what is captured late is lost,
+	writersWay  = 10                     // and what is inspected or written late is not
 	endPatience = 5 * time.Second        // that the end of a capture takes at most for that
 )
 
@@ -188,7 +189,7 @@ func (l *Live) Stats() Stats {
 func (l *Live) capture(ctx context.Context, k *link) {
 	defer k.ring.close()
 	defer l.order.end(&k.lane)
-	priority.Lower(0)
+	giveWay(0) // to nobody, but on a thread that no goroutine keeps from it
 	var looked int64
 	for {
 		if k.down && !l.reopen(ctx, k) {
@@ -329,7 +330,7 @@ func (p *pipeline) pace() {
 
 // commitLive lets the recorder write while the workers go on.
 func (p *pipeline) commitLive() {
-	priority.Lower(priority.Writers)
+	giveWay(writersWay)
 	for range p.writes {
 		if err := p.recorder.Commit(); err != nil {
 			p.opts.Warn("commit", "what was seen could not be written: "+err.Error())

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/mailwire/mailwire/inspect"
-	"github.com/mailwire/mailwire/inspect/priority"
 )
 
 const (
@@ -320,7 +319,7 @@ func (p *pipeline) finish() {
 // work runs every len(p.workers)th shard.
 func (p *pipeline) work(w int) {
 	if p.live {
-		priority.Lower(priority.Inspectors)
+		giveWay(workersWay)
 	}
 	for b := range p.workers[w] {
 		for i := w; i < shards; i += len(p.workers) {

@@ -17,3 +17,5 @@ func (*ring) open() error {
 func (*ring) next() (Packet, error) { return Packet{}, errDown }
 func (*ring) losses() losses        { return losses{} }
 func (*ring) close()                {}
+
+func giveWay(int) {}

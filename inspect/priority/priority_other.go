@@ -1,6 +1,0 @@
-//go:build !linux
-
-package priority
-
-// Lower does nothing: elsewhere priorities are of processes.
-func Lower(int) {}
