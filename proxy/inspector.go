@@ -13,7 +13,7 @@ import (
 
 const (
 	gatherTime = 10 * time.Millisecond  // that an inspector lets work gather, so that it is woken rarely
-	commitTime = 100 * time.Millisecond // that the committer lets lines gather
+	commitTime = 250 * time.Millisecond // that the committer lets lines gather, unless there are a lot of them
 )
 
 // inspector runs the sessions of its share of the conversations, in one goroutine.
@@ -163,10 +163,15 @@ func (p *Proxy) commit(ctx context.Context) {
 			return
 		}
 		gather.Reset(commitTime)
-		select {
-		case <-gather.C:
-		case <-ctx.Done():
-			return
+		for gathering := true; gathering; {
+			select {
+			case <-gather.C:
+				gathering = false
+			case <-p.dirty:
+				gathering = !p.Options().Recorder.Crowded()
+			case <-ctx.Done():
+				return
+			}
 		}
 		for _, in := range p.inspectors {
 			in.using.Lock()
