@@ -43,7 +43,7 @@ func (r *Recorder) Commit() error {
 	return nil
 }
 
-// Crowded implements inspect.Recorder: half of a memory is used.
+// Crowded implements inspect.Recorder.
 func (r *Recorder) Crowded() bool { return r.a.crowded() }
 
 // take takes the oldest batch of each journal, or nothing if one has none. With rest it takes what there is.

@@ -17,10 +17,12 @@ const (
 func judgeAddress(failures, users int64, gotIn bool, account string) string {
 	attack := users >= dictionaryUsers || failures >= dictionaryFailures
 	switch {
-	case attack && gotIn && account != "":
-		return "looks like a dictionary attack, and one login succeeded afterwards: check the account " + shorten(account, cellWidth) + " now"
 	case attack && gotIn:
-		return "looks like a dictionary attack, and one login succeeded afterwards: check that account now"
+		which := "that account"
+		if account != "" {
+			which = "the account " + shorten(account, cellWidth)
+		}
+		return "looks like a dictionary attack, and one login succeeded afterwards: check " + which + " now"
 	case attack:
 		return "looks like a dictionary attack: block the address"
 	case gotIn:
