@@ -49,19 +49,19 @@ func (o *ours) remove(h hop) {
 // has says whether the connection from client to what original tells is one of ours. It is not if next, the hop to which
 // it has led, only looks the same. Original is asked only where the client's address is ours.
 func (o *ours) has(client netip.AddrPort, original func() (netip.AddrPort, error), next hop) bool {
-	if o.knows(client, nil) {
-		wanted, err := original()
-		return err == nil && hop{client, wanted} != next && o.knows(client, &wanted)
+	servers := o.serversOf(client)
+	if len(servers) == 0 {
+		return false
 	}
-	return false
+	wanted, err := original()
+	return err == nil && hop{client, wanted} != next && slices.Contains(servers, wanted)
 }
 
-// knows says whether there is a connection from own to server, or to any.
-func (o *ours) knows(own netip.AddrPort, server *netip.AddrPort) bool {
+// serversOf returns where the connections from an address of ours lead.
+func (o *ours) serversOf(own netip.AddrPort) []netip.AddrPort {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	servers := o.set[own]
-	return len(servers) > 0 && (server == nil || slices.Contains(servers, *server))
+	return slices.Clone(o.set[own])
 }
 
 // loopedBack returns where a connection to server arrives: what is unspecified is this host's loopback.
