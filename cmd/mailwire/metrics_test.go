@@ -201,6 +201,7 @@ func values(text string) map[string]float64 {
 	return all
 }
 
+// records returns what is recorded so far: a line without its end is being written.
 func records[T any](t *testing.T, dir, kind string) (list []T) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "logs", kind+"-*.jsonl"))
@@ -213,6 +214,9 @@ func records[T any](t *testing.T, dir, kind string) (list []T) {
 			t.Fatal(err)
 		}
 		for line := range bytes.Lines(data) {
+			if !bytes.HasSuffix(line, []byte("\n")) {
+				break
+			}
 			var r T
 			if err := json.Unmarshal(line, &r); err != nil {
 				t.Fatal(err)
