@@ -8,19 +8,19 @@ import (
 const (
 	batchOctets  = 256 << 10 // a batch ends with so many octets of packets,
 	batchPackets = 1024      // or with so many packets
-	batches      = 4         // in flight,
-	burstBatches = 256       // or, of a Live, so many while more comes than can be recorded: 64 MiB of packets
+	batches      = 4         // in flight
 )
 
-// batch is a run of packets on its way. Its block holds their octets until everybody is done with them.
+// batch is a run of packets on its way. Their octets are in its memory, or of a Live in blocks, of which it holds those
+// that end in it, until everybody is done with them.
 type batch struct {
-	block    []byte
-	used     int
+	memory   []byte
+	held     []*block
+	octets   int
 	packets  int
 	last     int64 // number of its last packet
 	epoch    int64 // number of the last packet before the capture that it is of
 	end      bool  // of the capture: flows end
-	begin    int64 // packet time of its first packet
 	cut      bool  // the journals' batches end with it
 	segments []segment
 	of       [shards][]uint16   // which of them are a shard's
@@ -29,7 +29,7 @@ type batch struct {
 }
 
 func (b *batch) reset() {
-	b.used, b.packets, b.begin = 0, 0, 0
+	b.octets, b.packets = 0, 0
 	clear(b.segments) // payloads of their own: long packets, fragments
 	b.segments = b.segments[:0]
 	for i := range b.of {
@@ -44,18 +44,11 @@ func (b *batch) add(shard int, s *segment) {
 }
 
 // full says whether the batch has enough.
-func (b *batch) full() bool { return b.used >= batchOctets || b.packets >= batchPackets }
+func (b *batch) full() bool { return b.octets >= batchOctets || b.packets >= batchPackets }
 
 // take gets a batch to fill.
 func (p *pipeline) take() {
 	b := p.unused()
-	if b.block == nil {
-		room := batchOctets
-		if !p.live {
-			room += minSpace
-		}
-		b.block = make([]byte, room)
-	}
 	b.reset()
 	p.current = b
 	if now := time.Now(); p.opts.Progress != nil && now.Sub(p.shown) >= progressInterval {
@@ -66,27 +59,27 @@ func (p *pipeline) take() {
 
 // unused returns a batch that nobody uses, as soon as there is one.
 func (p *pipeline) unused() *batch {
-	most := int32(batches)
-	if p.live {
-		most = burstBatches
-	}
 	select {
 	case b := <-p.free:
 		return b
 	default:
 	}
-	if p.made.Load() < most { // only the reader makes more of them
-		p.made.Add(1)
+	if p.made == batches {
+		return <-p.free
+	}
+	p.made++
+	if p.room != nil {
 		return new(batch)
 	}
-	return <-p.free
+	return &batch{memory: make([]byte, batchOctets+minSpace)}
 }
 
-// done gives a batch back. After a burst there are too many.
+// done gives a batch back.
 func (p *pipeline) done(b *batch) {
-	select {
-	case p.free <- b:
-	default:
-		p.made.Add(-1)
+	if len(b.held) > 0 {
+		p.room.give(b.held)
+		clear(b.held)
+		b.held = b.held[:0]
 	}
+	p.free <- b
 }

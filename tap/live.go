@@ -1,6 +1,7 @@
 package tap
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -17,13 +18,7 @@ import (
 const (
 	DefaultRing = 16 << 20               // octets of the kernel's memory for the packets of each interface
 	flushTime   = 100 * time.Millisecond // that packets may wait for others before they are looked at,
-	commitTime  = 100 * time.Millisecond // and what was said of them before it is written,
-	commitAfter = 8 << 20                // unless there were so many octets
 	reopenTime  = 250 * time.Millisecond // between looks whether an interface is back
-	paceTime    = time.Millisecond       // between looks whether the recorder is less crowded
-	workersWay  = 5                      // how nice who inspects is to who captures: what is captured late is lost,
-	writersWay  = 10                     // and what is inspected or written late is not
-	endPatience = 5 * time.Second        // that the end of a capture takes at most for that
 )
 
 // ErrNoInterface and ErrFilter are what was asked for wrongly.
@@ -47,10 +42,16 @@ type losses struct {
 // Live captures from interfaces, for months: an interface that goes down or away is captured from again when it is back.
 type Live struct {
 	*pipeline
-	order   order
+	order   *order
+	pressed atomic.Int32 // readers that have no time to spare
+	ending  atomic.Int64 // when all had ended, in nanoseconds since 1970
 	ended   atomic.Int64 // when the capture was stopped, in nanoseconds since 1970; 0: it was not
+	dropped atomic.Int64 // Stats.Dropped
+	frozen  atomic.Int64 // Stats.Frozen
 	config  atomic.Pointer[inspect.Config]
 	readers sync.WaitGroup
+
+	entering sync.Mutex // guards the pipeline up to the batches; no reader waits for it
 
 	changing sync.Mutex // guards what follows
 	links    []*link
@@ -64,17 +65,26 @@ type link struct {
 	lane  lane
 	down  bool
 	lost  losses
+	polls int64        // of the ring, when it was looked at last,
+	since int          // octets of packets since then
+	late  bool         // it is pressed
 	ended atomic.Int64 // as that of the Live, for this one
 }
 
 // Listen opens the interfaces; what they show from then on waits in their rings for Run. An error is one sentence.
 func Listen(o Options) (*Live, error) {
-	l := &Live{pipeline: newPipeline(&o)}
-	l.order.give = l.arrive
+	l := newLive(&o)
 	l.config.Store(o.Inspect)
 	var err error
 	l.links, err = l.open(o.Interfaces)
 	return l, err
+}
+
+func newLive(o *Options) *Live {
+	l := &Live{pipeline: newPipeline(o)}
+	l.room = newRoom(cmp.Or(o.Burst, DefaultBurst()))
+	l.order = newOrder(l.room)
+	return l
 }
 
 // open opens interfaces: all, or none.
@@ -165,6 +175,11 @@ func (l *Live) Run(ctx context.Context, recorder inspect.Recorder) Stats {
 	ctx, l.enough = context.WithCancel(ctx)
 	defer l.enough()
 	context.AfterFunc(ctx, func() { l.ended.Store(time.Now().UnixNano()) })
+	inspected := make(chan struct{})
+	go func() {
+		defer close(inspected)
+		l.inspect()
+	}()
 	l.changing.Lock()
 	l.running = ctx
 	l.begin(l.links)
@@ -174,7 +189,11 @@ func (l *Live) Run(ctx context.Context, recorder inspect.Recorder) Stats {
 	l.over = true
 	l.changing.Unlock()
 	l.readers.Wait() // for those that were added meanwhile
+	l.ending.Store(time.Now().UnixNano())
+	l.order.close()
+	<-inspected
 	l.finish()
+	l.room.close()
 	return l.Stats()
 }
 
@@ -182,13 +201,16 @@ func (l *Live) Run(ctx context.Context, recorder inspect.Recorder) Stats {
 func (l *Live) Stats() Stats {
 	l.entering.Lock()
 	defer l.entering.Unlock()
-	return l.total()
+	s := l.total()
+	s.Dropped, s.Frozen = l.dropped.Load(), l.frozen.Load()
+	return s
 }
 
 // capture takes what one interface shows until the capture is ended, and what had come by then.
 func (l *Live) capture(ctx context.Context, k *link) {
 	defer k.ring.close()
 	defer l.order.end(&k.lane)
+	defer l.press(k, false)
 	giveWay(0) // to nobody, but on a thread that no goroutine keeps from it
 	var looked int64
 	for {
@@ -209,9 +231,10 @@ func (l *Live) capture(ctx context.Context, k *link) {
 		switch {
 		case err == nil:
 			l.order.arrive(&k.lane, &packet)
+			l.measure(k, len(packet.Data))
 		case errors.Is(err, errQuiet):
 			l.order.pass(&k.lane, now)
-			l.quiet(now)
+			l.press(k, false)
 		default:
 			k.down = true
 			l.opts.Warn("down "+k.ring.name, err.Error()+": nothing is seen until it is up again")
@@ -226,17 +249,16 @@ func (l *Live) capture(ctx context.Context, k *link) {
 // lose notes what the kernel could not give.
 func (l *Live) lose(k *link) {
 	sum := k.ring.losses()
-	l.entering.Lock()
-	defer l.entering.Unlock()
-	l.stats.Dropped += sum.dropped - k.lost.dropped
-	l.stats.Frozen += sum.frozen - k.lost.frozen
+	l.dropped.Add(sum.dropped - k.lost.dropped)
+	l.frozen.Add(sum.frozen - k.lost.frozen)
 	k.lost = sum
 }
 
 // reopen waits until an interface is up, and captures from it again; false if the capture was ended before.
 func (l *Live) reopen(ctx context.Context, k *link) bool {
 	k.ring.close()
-	l.order.pass(&k.lane, never)
+	l.press(k, false)
+	l.order.leave(&k.lane, time.Now().UnixNano())
 	again := time.NewTicker(reopenTime)
 	defer again.Stop()
 	for {
@@ -257,84 +279,6 @@ func (l *Live) reopen(ctx context.Context, k *link) bool {
 		case !errors.Is(err, errDown) && !errors.Is(err, ErrNoInterface):
 			l.opts.Warn("open "+k.ring.name, err.Error())
 		}
-		l.quiet(time.Now().UnixNano())
-	}
-}
-
-// arrive takes a packet, borrowed.
-func (p *pipeline) arrive(packet *Packet) {
-	p.entering.Lock()
-	defer p.entering.Unlock()
-	wanted := p.opts.Packets
-	if wanted > 0 && p.stats.Packets >= wanted {
-		return
-	}
-	if b := p.current; b != nil && len(packet.Data) > len(b.block)-b.used {
-		p.send(false)
-	}
-	if p.current == nil {
-		p.take()
-	}
-	b := p.current
-	if b.begin == 0 {
-		b.begin = packet.Time
-	}
-	packet.Data = append(b.block[b.used:b.used:len(b.block)], packet.Data...) // a longer one gets memory of its own
-	p.enter(b, packet)
-	if p.stats.Packets == wanted {
-		p.enough()
-	}
-	if b.full() || packet.Time-b.begin >= int64(flushTime) {
-		p.send(false)
-	}
-}
-
-// quiet goes on though no packet came: what did come waits no longer, and time passes.
-func (p *pipeline) quiet(now int64) {
-	p.entering.Lock()
-	defer p.entering.Unlock()
-	if p.current == nil {
-		p.take()
-	}
-	p.tick(p.current, now-tickInterval/2) // what came just before may still be on its way
-	if p.current.packets > 0 {
-		p.send(false)
-	}
-}
-
-// due says whether the journals' batches end with this batch, so that they can be written: not while others are, and not
-// too often.
-func (p *pipeline) due(b *batch) bool {
-	if !p.live {
-		return true
-	}
-	p.uncut += int64(b.used)
-	now := time.Now()
-	if now.Sub(p.cut) < commitTime && p.uncut < commitAfter || !p.committing.CompareAndSwap(false, true) {
-		return false
-	}
-	p.cut, p.uncut = now, 0
-	return true
-}
-
-// pace waits while the recorder has much to write, as long as packets have room to wait in: there they take less memory
-// than all that is said of them. At a disk that does not answer that room is soon used up.
-func (p *pipeline) pace() {
-	for p.committing.Load() && p.recorder.Crowded() && p.made.Load() < burstBatches/4*3 {
-		if ending := p.ending.Load(); ending != 0 && time.Since(time.Unix(0, ending)) > endPatience {
-			return
-		}
-		time.Sleep(paceTime)
-	}
-}
-
-// commitLive lets the recorder write while the workers go on.
-func (p *pipeline) commitLive() {
-	giveWay(writersWay)
-	for range p.writes {
-		if err := p.recorder.Commit(); err != nil {
-			p.opts.Warn("commit", "what was seen could not be written: "+err.Error())
-		}
-		p.committing.Store(false)
+		l.order.leave(&k.lane, time.Now().UnixNano())
 	}
 }

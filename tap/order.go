@@ -1,33 +1,39 @@
 package tap
 
 import (
+	"cmp"
 	"slices"
 	"sync"
-)
-
-const (
-	maxUnsorted = 32 << 20  // octets that wait for older packets, with their overhead: beyond that the oldest waits no more
-	laneBlock   = 256 << 10 // octets of memory for them that is made at once
-	laneRecord  = 64        // octets that a packet takes besides its own
 )
 
 // order lets the packets of several interfaces go on in the order of their times. A tap may give each direction of a
 // conversation on an interface of its own, and the kernel gives what an interface shows in blocks: without it, all that a
 // server says within ringRetire can come before the first word of its client.
+//
+// Each interface's reader fills blocks; one goroutine takes packets out of them.
 type order struct {
-	give func(*Packet) // gets what goes on, borrowed
+	room *room // lends the blocks
 
-	mu     sync.Mutex
-	lanes  []*lane
-	octets int // that wait
+	mu      sync.Mutex
+	changed sync.Cond
+	news    bool // since somebody waited last
+	lanes   []*lane
+	closed  bool // no more of them begin
 }
 
 // lane is what waits of one interface.
 type lane struct {
-	packets []Packet
-	block   []byte // has their octets
-	passed  int64  // what still comes is not older than that; never: nothing comes
-	over    bool   // for good
+	filling *block // the reader's
+	waiting []*block
+	passed  int64 // what still comes is not older than that,
+	away    bool  // unless it comes after a while,
+	over    bool  // or not at all
+}
+
+func newOrder(r *room) *order {
+	o := &order{room: r}
+	o.changed.L = &o.mu
+	return o
 }
 
 // begin says that an interface is captured from.
@@ -37,74 +43,115 @@ func (o *order) begin(l *lane) {
 	o.lanes = append(o.lanes, l)
 }
 
-// arrive takes a packet of an interface, borrowed.
+// arrive takes a packet of an interface, borrowed. It waits for others, to go on with them, for flushTime at most.
 func (o *order) arrive(l *lane, packet *Packet) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if l.passed = packet.Time; len(o.lanes) == 1 {
-		o.give(packet)
-		return
+	if l.filling != nil && !l.filling.add(packet) {
+		o.mu.Lock()
+		o.submit(l, l.filling.last)
+		o.mu.Unlock()
 	}
-	o.octets += l.keep(packet)
-	o.release()
+	if l.filling == nil {
+		l.filling = o.room.take()
+		l.filling.add(packet)
+	}
+	if packet.Time-l.filling.first >= int64(flushTime) {
+		o.pass(l, packet.Time)
+	}
 }
 
-// pass says that what is older than a time does not come any more from an interface.
+// pass says that what is older than a time does not come any more from an interface. What waits of it goes on, unless
+// something went on before and nobody takes it: few packets are not to have a block each then.
 func (o *order) pass(l *lane, time int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	l.passed = time
-	o.release()
+	if l.away = false; l.filling == nil || len(l.waiting) == 0 {
+		o.submit(l, time)
+	}
+}
+
+// leave says that nothing comes from an interface until it passes another time.
+func (o *order) leave(l *lane, time int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.submit(l, time)
+	l.away = true
 }
 
 // end says that an interface is captured from no more. What waits of it goes on in its turn.
 func (o *order) end(l *lane) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	l.passed, l.over = never, true
-	o.release()
+	o.submit(l, l.passed)
+	l.over = true
 }
 
-// keep lets a packet wait, and returns what that takes.
-func (l *lane) keep(packet *Packet) int {
-	if len(packet.Data) > cap(l.block)-len(l.block) {
-		l.block = make([]byte, 0, max(laneBlock, len(packet.Data)))
+// close says that no more interfaces begin.
+func (o *order) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed, o.news = true, true
+	o.changed.Signal()
+}
+
+func (o *order) submit(l *lane, passed int64) {
+	if l.filling != nil {
+		l.waiting = append(l.waiting, l.filling)
+		l.filling = nil
 	}
-	n := len(l.block)
-	l.block = append(l.block, packet.Data...)
-	kept := *packet
-	kept.Data = l.block[n:len(l.block):len(l.block)]
-	l.packets = append(l.packets, kept)
-	return len(kept.Data) + laneRecord
+	l.passed, o.news = passed, true
+	o.changed.Signal()
 }
 
-// next returns the lane with the oldest packet; nil if there is none, or if an older one may still come and there is room
-// to wait for it.
-func (o *order) next() (l *lane) {
+// next returns the oldest packet, borrowed from its block, and the block if it was the last there; false if there is none,
+// or if an older one may still come and there is room to wait for it.
+func (o *order) next() (packet Packet, ended *block, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var first *lane
 	until := int64(never)
-	for _, other := range o.lanes {
+	for _, l := range o.lanes {
 		switch {
-		case len(other.packets) == 0:
-			until = min(until, other.passed)
-		case l == nil || other.packets[0].Time < l.packets[0].Time:
-			l = other
+		case len(l.waiting) > 0:
+			if first == nil || l.waiting[0].time() < first.waiting[0].time() {
+				first = l
+			}
+		case !l.away && !l.over:
+			until = min(until, l.passed)
 		}
 	}
-	if l != nil && l.packets[0].Time > until && o.octets <= maxUnsorted {
-		return nil
+	if first == nil || first.waiting[0].time() > until && !o.room.beyond(1, 2) {
+		return Packet{}, nil, false
 	}
-	return l
+	b := first.waiting[0]
+	packet, last := b.next()
+	if last {
+		first.waiting[0] = nil
+		first.waiting, ended = first.waiting[1:], b
+	}
+	return packet, ended, true
 }
 
-// release lets go on what needs not wait any more.
-func (o *order) release() {
-	for l := o.next(); l != nil; l = o.next() {
-		o.give(&l.packets[0])
-		o.octets -= len(l.packets[0].Data) + laneRecord
-		l.packets[0] = Packet{} // and its block, if it was the last there
-		if l.packets = l.packets[1:]; len(l.packets) == 0 {
-			l.packets, l.block = nil, l.block[:0]
+// wait returns when there is news, or false when there will be none.
+func (o *order) wait() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lanes = slices.DeleteFunc(o.lanes, func(l *lane) bool { return l.over && len(l.waiting) == 0 })
+	for !o.news {
+		if o.closed && len(o.lanes) == 0 {
+			return false
 		}
+		o.changed.Wait()
 	}
-	o.lanes = slices.DeleteFunc(o.lanes, func(l *lane) bool { return l.over && len(l.packets) == 0 })
+	o.news = false
+	return true
+}
+
+// passed returns the time that all interfaces have passed; 0 if they have not.
+func (o *order) passed() int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.lanes) == 0 {
+		return 0
+	}
+	return slices.MinFunc(o.lanes, func(a, b *lane) int { return cmp.Compare(a.passed, b.passed) }).passed
 }

@@ -4,28 +4,50 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
 )
+
+// drain takes what goes on, and checks it.
+func drain(t *testing.T, o *order) (times []int64) {
+	t.Helper()
+	for {
+		p, ended, ok := o.next()
+		if !ok {
+			return times
+		}
+		if len(p.Data) != 1+int(p.Time)%1000 || p.Data[0] != byte(p.Time) || p.Link != LinkRaw || p.Wire != 2000 {
+			t.Fatalf("the packet of %d is %+v", p.Time, p)
+		}
+		times = append(times, p.Time)
+		if ended != nil {
+			o.room.give([]*block{ended})
+		}
+	}
+}
+
+// show lets an interface show a packet that can be told from others.
+func show(o *order, l *lane, time int64) {
+	data := make([]byte, 1+time%1000)
+	data[0] = byte(time)
+	o.arrive(l, &Packet{Time: time, Link: LinkRaw, Wire: 2000, Data: data})
+}
 
 // TestOrder: packets of several interfaces go on by their times, each once and as it was, as soon as nothing older can come.
 func TestOrder(t *testing.T) {
-	var got []int64
-	o := &order{give: func(p *Packet) {
-		if p.Data[0] != byte(p.Time) {
-			t.Errorf("the packet of %d has the octets of another one", p.Time)
-		}
-		got = append(got, p.Time)
-	}}
-	const packets = 3000
+	const packets = 30000
+	o := newOrder(newRoom(packets * 1000))
 	lanes := []*lane{{}, {}, {}}
-	var late [3][]int64 // what the kernel has
 	for _, l := range lanes {
 		o.begin(l)
 	}
-	memory := make([]byte, 1000)
+	if o.passed() != 0 {
+		t.Error("interfaces that show nothing have passed a time")
+	}
+	var got []int64
+	var late [3][]int64 // what the kernel has
 	arrive := func(i int) {
 		for _, time := range late[i] {
-			memory[0] = byte(time)
-			o.arrive(lanes[i], &Packet{Time: time, Data: memory})
+			show(o, lanes[i], time)
 		}
 		late[i] = nil
 	}
@@ -34,43 +56,107 @@ func TestOrder(t *testing.T) {
 		if i := r.IntN(2); time < packets-1 { // the third interface shows nothing
 			late[i] = append(late[i], time)
 		}
-		if i := r.IntN(100); i < 2 {
+		switch i := r.IntN(100); {
+		case i < 2:
 			arrive(i)
-		} else if i == 2 {
+			o.pass(lanes[i], time)
+		case i == 2:
 			o.pass(lanes[2], time)
+		case i == 3:
+			got = append(got, drain(t, o)...)
 		}
 	}
-	if len(got) == 0 {
-		t.Error("all waits")
+	if len(got) < packets/2 {
+		t.Errorf("only %d of %d packets have gone on", len(got), packets)
 	}
 	arrive(0)
 	o.end(lanes[0])
-	o.pass(lanes[2], never)
+	o.leave(lanes[2], packets)
 	arrive(1)
+	for range 2 { // the second lets go on what came while the first waited to be taken
+		o.pass(lanes[1], packets)
+		got = append(got, drain(t, o)...)
+	}
 	if len(got) != packets-1 || !slices.IsSorted(got) {
 		t.Errorf("%d packets, in order: %v", len(got), slices.IsSorted(got))
 	}
-	if o.octets != 0 || len(o.lanes) != 2 {
-		t.Errorf("%d octets wait, %d interfaces are left", o.octets, len(o.lanes))
+	if o.passed() >= packets {
+		t.Error("an interface that ended has passed a time")
+	}
+	if !o.wait() || len(o.lanes) != 2 || o.passed() != packets || o.room.lent != 0 {
+		t.Errorf("%d interfaces are left, which have passed %d, %d blocks are lent", len(o.lanes), o.passed(), o.room.lent)
 	}
 }
 
-// TestOrderEnds: not more waits than there is memory for.
+// TestOrderEnds: packets wait for older ones only as long as there is room.
 func TestOrderEnds(t *testing.T) {
-	given := 0
-	o := &order{give: func(*Packet) { given++ }}
+	const blocks = 32
+	o := newOrder(newRoom(blocks * blockOctets))
 	var busy, silent lane
 	o.begin(&busy)
 	o.begin(&silent)
-	packet := Packet{Data: make([]byte, 64<<10)}
-	const packets = 2 * maxUnsorted / (64 << 10)
-	for packet.Time = range int64(packets) {
-		o.arrive(&busy, &packet)
-		if o.octets > maxUnsorted {
-			t.Fatalf("%d octets wait", o.octets)
+	for time := int64(1); o.room.lent < blocks/2; time++ {
+		show(o, &busy, time)
+	}
+	if got := drain(t, o); len(got) > 0 {
+		t.Fatalf("%d packets did not wait", len(got))
+	}
+	for time := int64(1); o.room.lent < blocks; time++ {
+		show(o, &busy, time)
+	}
+	if got := drain(t, o); len(got) == 0 || o.room.lent != blocks/2 {
+		t.Errorf("%d packets have gone on, and %d blocks wait", len(got), o.room.lent)
+	}
+}
+
+// TestOrderSlow: packets that come slowly, while nobody takes them, do not take a block each.
+func TestOrderSlow(t *testing.T) {
+	o := newOrder(newRoom(64 * blockOctets))
+	var l lane
+	o.begin(&l)
+	const packets = 1000
+	for i := range int64(packets) {
+		show(o, &l, i*int64(flushTime))
+		o.pass(&l, i*int64(flushTime))
+	}
+	if o.room.lent > 2 {
+		t.Errorf("%d blocks wait", o.room.lent)
+	}
+	o.end(&l)
+	if got := drain(t, o); len(got) != packets {
+		t.Errorf("%d packets", len(got))
+	}
+}
+
+// TestRoom: who wants a block waits until there is one, and a burst leaves only few behind.
+func TestRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const blocks = 16
+		r := newRoom(blocks * blockOctets)
+		var lent []*block
+		for range blocks {
+			lent = append(lent, r.take())
 		}
-	}
-	if waiting := maxUnsorted / (len(packet.Data) + laneRecord); given != packets-waiting {
-		t.Errorf("%d packets have gone on, not %d", given, packets-waiting)
-	}
+		if !r.beyond(15, 16) || r.beyond(16, 16) {
+			t.Error("it does not know how many are lent")
+		}
+		got := make(chan *block)
+		go func() { got <- r.take() }()
+		synctest.Wait()
+		select {
+		case <-got:
+			t.Error("there is one more than there are")
+		default:
+		}
+		lent[0].add(&Packet{Data: make([]byte, 100)})
+		r.give(lent[:1])
+		if b := <-got; b != lent[0] || b.used != 0 {
+			t.Error("the one that was given back is not lent again, empty")
+		}
+		r.give(lent)
+		if r.lent != 0 || len(r.spare) != spareBlocks {
+			t.Errorf("%d are lent, %d are left", r.lent, len(r.spare))
+		}
+		r.close()
+	})
 }

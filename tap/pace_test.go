@@ -17,61 +17,119 @@ type slowRecorder struct {
 func (r *slowRecorder) Crowded() bool { return r.crowded.Load() }
 
 func (r *slowRecorder) Commit() error {
-	<-r.written
+	if r.written != nil {
+		<-r.written
+	}
 	r.crowded.Store(false)
 	return r.recorder.Commit()
 }
 
-// burst lets a live pipeline take packets in batches of two while the recorder does not answer, and returns how many
-// sessions have begun by then.
-func burst(t *testing.T, packets int) (p *pipeline, r *slowRecorder, begun int64) {
-	r = &slowRecorder{written: make(chan struct{})}
-	r.crowded.Store(true)
-	p = newPipeline(&Options{Recorder: r, AnyPort: true, Workers: 2})
-	p.start(r, r.create)
-	for i, packet := range traffic(packets, 7)[:packets] {
-		packet.Time = day.UnixNano() + int64(i)*int64(flushTime)
-		p.arrive(&packet)
-		synctest.Wait() // as long as there is room, nobody works on what comes
+const testBurst = 16 // blocks
+
+// burst lets a Live take so many blocks of packets, and returns when it has done with them what it can. They are far longer
+// than what is in them, to fill the blocks soon.
+func burst(t *testing.T, r *slowRecorder, pressed bool, blocks int) (l *Live, k *link, end func()) {
+	l = newLive(&Options{AnyPort: true, Workers: 2, Burst: testBurst * blockOctets})
+	l.start(r, r.create)
+	k = &link{}
+	l.press(k, pressed)
+	l.order.begin(&k.lane)
+	inspected := make(chan struct{})
+	go func() {
+		defer close(inspected)
+		l.inspect()
+	}()
+	clock := day.UnixNano()
+	arrived := 0
+	for i := 0; arrived < blocks*blockOctets; i++ {
+		for _, packet := range traffic(1, uint64(i)) {
+			clock += int64(time.Millisecond)
+			packet.Time = clock
+			packet.Data = append(packet.Data, make([]byte, 16<<10)...) // behind what IP calls its length
+			l.order.arrive(&k.lane, &packet)
+			arrived += len(packet.Data)
+		}
+		l.order.pass(&k.lane, clock)
+		synctest.Wait()
 	}
-	return p, r, p.total().Sessions
+	return l, k, func() {
+		l.order.end(&k.lane)
+		l.ending.Store(time.Now().UnixNano())
+		l.order.close()
+		<-inspected
+		l.finish()
+	}
+}
+
+func crowded() *slowRecorder {
+	r := &slowRecorder{written: make(chan struct{})}
+	r.crowded.Store(true)
+	return r
 }
 
 // TestPace: while much waits to be written, packets wait to be inspected, and nothing is said of them.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, r, begun := burst(t, 2*burstBatches/4*3-8)
-		if begun > 2 {
+		r := crowded()
+		l, k, end := burst(t, r, false, testBurst*3/4)
+		if begun := l.Stats().Sessions; begun > 2 {
 			t.Errorf("%d sessions have begun while the recorder was crowded", begun)
 		}
 		close(r.written)
 		time.Sleep(time.Second)
+		l.order.pass(&k.lane, k.lane.passed)
 		synctest.Wait()
-		if after := p.total().Sessions; after < 20 {
+		if after := l.Stats().Sessions; after < 20 {
 			t.Errorf("%d sessions have begun when it was not any more", after)
 		}
-		if made := p.made.Load(); made > batches {
-			t.Errorf("%d batches are left behind the burst", made)
+		if l.room.lent > 0 || len(l.room.spare) > spareBlocks {
+			t.Errorf("%d blocks are lent after the burst, %d are left", l.room.lent, len(l.room.spare))
 		}
-		p.finish()
+		end()
 	})
 }
 
 // TestPaceEnds: a disk that does not answer does not keep packets from being taken, nor a capture from its end.
 func TestPaceEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, r, begun := burst(t, 4*burstBatches)
+		r := crowded()
+		l, _, end := burst(t, r, false, 4*testBurst)
+		begun := l.Stats().Sessions
 		if begun < 20 {
 			t.Errorf("%d sessions have begun though there is no room for packets", begun)
 		}
 		asked := time.Now()
-		p.finish()
+		end()
 		if took := time.Since(asked); took > endPatience+time.Second {
 			t.Errorf("the end took %v", took)
 		}
-		if p.total().Sessions <= begun {
+		if l.Stats().Sessions <= begun {
 			t.Error("what waited was not inspected at the end")
 		}
 		close(r.written)
+	})
+}
+
+// TestPacePressed: who captures goes before who inspects, as long as there is room.
+func TestPacePressed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, k, end := burst(t, &slowRecorder{}, true, testBurst*3/4)
+		if begun := l.Stats().Sessions; begun > 0 {
+			t.Errorf("%d sessions have begun while a reader had no time", begun)
+		}
+		l.press(k, false)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if after := l.Stats().Sessions; after < 20 {
+			t.Errorf("%d sessions have begun when it had", after)
+		}
+		end()
+
+		l, k, end = burst(t, &slowRecorder{}, true, 4*testBurst)
+		if begun := l.Stats().Sessions; begun < 20 {
+			t.Errorf("%d sessions have begun though there is no room for packets", begun)
+		}
+		l.press(k, false)
+		end()
 	})
 }

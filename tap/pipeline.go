@@ -38,11 +38,10 @@ type pipeline struct {
 	shown   time.Time
 
 	shards  [shards]*shard
-	queue   chan *batch // of those that nobody has looked at
 	workers []chan *batch
 	commits chan *batch
 	free    chan *batch
-	made    atomic.Int32 // batches
+	made    int // batches
 	current *batch
 	running sync.WaitGroup
 
@@ -50,16 +49,13 @@ type pipeline struct {
 	counted  shardStats // by all shards
 
 	recorder inspect.Recorder
-	tracing  sync.Mutex      // guards trace
 	trace    inspect.Journal // takes the packets; nil: they are not wanted
 	failed   chan struct{}   // closed when the recorder failed,
 	failure  error           // with this
 
 	// Of a Live.
-	live       bool
+	room       *room         // nil: not live
 	enough     func()        // ends the capture
-	entering   sync.Mutex    // guards what comes before the batches: one interface at a time
-	ending     atomic.Int64  // when finish was called, in nanoseconds since 1970
 	committing atomic.Bool   // the recorder writes
 	writes     chan struct{} // it is to
 	cut        time.Time     // when the journals' batches ended last
@@ -74,7 +70,7 @@ func read(ctx context.Context, o Options, create newConversation) (Stats, error)
 
 func run(ctx context.Context, o Options, source Source, create newConversation) (Stats, error) {
 	p := newPipeline(&o)
-	p.source, p.live = source, false
+	p.source = source
 	p.start(o.Recorder, create)
 	err := p.read(ctx)
 	p.finish()
@@ -86,8 +82,7 @@ func run(ctx context.Context, o Options, source Source, create newConversation) 
 
 func newPipeline(o *Options) *pipeline {
 	p := &pipeline{
-		opts: *o, live: true, ports: newPorts(o),
-		queue:   make(chan *batch, burstBatches),
+		opts: *o, ports: newPorts(o),
 		commits: make(chan *batch, batches),
 		free:    make(chan *batch, batches),
 		failed:  make(chan struct{}),
@@ -118,9 +113,8 @@ func (p *pipeline) start(recorder inspect.Recorder, create newConversation) {
 		p.workers[w] = make(chan *batch, batches)
 		p.running.Go(func() { p.work(w) })
 	}
-	p.running.Go(p.distribute)
 	p.running.Go(p.commit)
-	if p.live {
+	if p.room != nil {
 		go p.commitLive()
 	}
 }
@@ -145,7 +139,7 @@ func (p *pipeline) read(ctx context.Context) error {
 		}
 		b := p.current
 		var err error
-		p.packet, err = p.source.Next(b.block[b.used:])
+		p.packet, err = p.source.Next(b.memory[b.octets:])
 		if err == io.EOF {
 			break
 		}
@@ -153,7 +147,7 @@ func (p *pipeline) read(ctx context.Context) error {
 			errs = append(errs, err)
 			continue
 		}
-		if p.another(&p.packet) {
+		if p.anew(&p.packet) {
 			b = p.startAnew()
 		}
 		p.enter(b, &p.packet)
@@ -164,9 +158,9 @@ func (p *pipeline) read(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// another says whether a packet begins another capture: a file that begins earlier, or much later, than where the one before
+// anew says whether a packet begins another capture: a file that begins earlier, or much later, than where the one before
 // it stopped. Connections do not go on from one capture to another.
-func (p *pipeline) another(packet *Packet) bool {
+func (p *pipeline) anew(packet *Packet) bool {
 	if !packet.First {
 		return false
 	}
@@ -194,9 +188,7 @@ func (p *pipeline) enter(b *batch, packet *Packet) {
 	p.latest = packet.Time
 	p.stats.Octets += int64(len(packet.Data))
 	b.packets++
-	if len(packet.Data) <= len(b.block)-b.used {
-		b.used += len(packet.Data)
-	}
+	b.octets += len(packet.Data)
 	p.tick(b, packet.Time)
 	s := &p.segment
 	v := p.decoder.decode(packet, s)
@@ -224,8 +216,6 @@ func (p *pipeline) enter(b *batch, packet *Packet) {
 
 // keep puts a packet into the trace.
 func (p *pipeline) keep(packet *Packet) {
-	p.tracing.Lock()
-	defer p.tracing.Unlock()
 	p.trace.Stamp(p.number)
 	p.trace.Packet(inspect.Packet{
 		Time: time.Unix(0, packet.Time).In(p.opts.Location), Link: int(packet.Link), Wire: packet.Wire, Data: packet.Data,
@@ -271,45 +261,31 @@ func (p *pipeline) total() Stats {
 	return s
 }
 
-// send hands the current batch on.
+// send gives the current batch to the workers and the committer.
 func (p *pipeline) send(end bool) {
 	b := p.current
 	p.current = nil
 	b.last, b.epoch, b.end = p.number, p.epoch, end
-	p.queue <- b
-}
-
-// distribute gives the batches to the workers and the committer.
-func (p *pipeline) distribute() {
-	for b := range p.queue {
-		if p.live {
-			p.pace()
-		}
-		if b.cut = p.due(b); b.cut && p.trace != nil {
-			p.tracing.Lock()
-			p.trace.Cut()
-			p.tracing.Unlock()
-		}
-		b.pending.Add(len(p.workers))
-		for _, w := range p.workers {
-			w <- b
-		}
-		p.commits <- b
+	if b.cut = p.due(b); b.cut && p.trace != nil {
+		p.trace.Cut()
 	}
+	b.pending.Add(len(p.workers))
 	for _, w := range p.workers {
-		close(w)
+		w <- b
 	}
-	close(p.commits)
+	p.commits <- b
 }
 
 // finish ends every flow and waits until all is committed.
 func (p *pipeline) finish() {
-	p.ending.Store(time.Now().UnixNano())
 	if p.current == nil {
 		p.take()
 	}
 	p.send(true)
-	close(p.queue)
+	for _, w := range p.workers {
+		close(w)
+	}
+	close(p.commits)
 	p.running.Wait()
 	if p.opts.Progress != nil {
 		p.opts.Progress(p.total())
@@ -318,7 +294,7 @@ func (p *pipeline) finish() {
 
 // work runs every len(p.workers)th shard.
 func (p *pipeline) work(w int) {
-	if p.live {
+	if p.room != nil {
 		giveWay(workersWay)
 	}
 	for b := range p.workers[w] {
@@ -346,7 +322,7 @@ func (p *pipeline) commit() {
 		b.pending.Wait()
 		p.count(b)
 		switch {
-		case !p.live:
+		case p.room == nil:
 			if err := p.recorder.Commit(); err != nil && p.failure == nil {
 				p.failure = err
 				close(p.failed)

@@ -3,6 +3,7 @@ package tap
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"time"
 
@@ -11,7 +12,6 @@ import (
 )
 
 const (
-	ringBlock  = 1 << 20               // octets; no frame is longer, not even what a card puts together (BIG TCP)
 	ringFrame  = 2048                  // octets; with TPACKET_V3 the kernel only checks that they divide a block
 	ringRetire = 50 * time.Millisecond // after which the kernel gives a block that is not full
 	ringPoll   = 2 * ringRetire        // for a packet
@@ -144,6 +144,12 @@ func (r *ring) losses() losses {
 	return sum
 }
 
+// polls counts how often it had to wait for packets.
+func (r *ring) polls() int64 {
+	stats, _ := r.socket.Stats() // never fails
+	return stats.Polls
+}
+
 func (r *ring) close() {
 	if r.socket != nil {
 		r.before = r.losses()
@@ -151,3 +157,29 @@ func (r *ring) close() {
 		r.socket = nil
 	}
 }
+
+// hostMemory returns the octets that this host has.
+func hostMemory() int {
+	var host unix.Sysinfo_t
+	if err := unix.Sysinfo(&host); err != nil {
+		return math.MaxInt
+	}
+	return int(min(uint64(host.Totalram)*uint64(host.Unit), math.MaxInt))
+}
+
+// allocate gets memory from the system: all of its pages at once, where it is sure to be used, which takes far less time than
+// one by one.
+func allocate(octets int, atOnce bool) []byte {
+	flags := unix.MAP_PRIVATE | unix.MAP_ANON
+	if atOnce {
+		flags |= unix.MAP_POPULATE
+	}
+	memory, err := unix.Mmap(-1, 0, octets, unix.PROT_READ|unix.PROT_WRITE, flags)
+	if err != nil {
+		return make([]byte, octets)
+	}
+	return memory
+}
+
+// release gives it back.
+func release(memory []byte) { _ = unix.Munmap(memory) } // what was made here is left to the collector

@@ -259,7 +259,7 @@ func TestBadFiles(t *testing.T) {
 		{"gzip cut", gzipped(good)[:200], "FILE: cut short in the middle of packet ", -1},
 		{"zstd cut", zstandard(good)[:200], "FILE: ", -1},
 		{"pcapng cut", ng[:len(ng)-3], fmt.Sprintf("FILE: cut short in the middle of packet %d: %d packets before it were read", len(l.packets), len(l.packets)-1), int64(len(l.packets) - 1)},
-		{"pcapng header only", block(ngSection, -1, le32(ngByteOrder, 1, 0xffffffff, 0xffffffff)), "", 0},
+		{"pcapng header only", pcapngBlock(ngSection, -1, le32(ngByteOrder, 1, 0xffffffff, 0xffffffff)), "", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := save(t, "bad", c.data)
@@ -298,8 +298,8 @@ func TestMissingFile(t *testing.T) {
 	}
 }
 
-// block makes a pcapng block with the length that it has, or claims.
-func block(kind uint32, claim int, body ...any) []byte {
+// pcapngBlock makes a pcapng block with the length that it has, or claims.
+func pcapngBlock(kind uint32, claim int, body ...any) []byte {
 	b := join(body...)
 	n := uint32(12 + len(b))
 	if claim >= 0 {
@@ -321,11 +321,11 @@ func le32(v ...uint32) []byte {
 
 // TestHostile: small files that make readers take gigabytes, or go on for ever.
 func TestHostile(t *testing.T) {
-	section := block(ngSection, -1, le32(ngByteOrder, 1, 0xffffffff, 0xffffffff))
-	iface := block(1, -1, le32(101, 0xffffffff))
+	section := pcapngBlock(ngSection, -1, le32(ngByteOrder, 1, 0xffffffff, 0xffffffff))
+	iface := pcapngBlock(1, -1, le32(101, 0xffffffff))
 	segmentOf := newLine().mail(1).packets[0].Data
 	epb := func(claim int, captured uint32) []byte {
-		return block(6, claim, le32(0, 0, 0, captured, captured), segmentOf)
+		return pcapngBlock(6, claim, le32(0, 0, 0, captured, captured), segmentOf)
 	}
 	packets := bytes.Repeat(epb(-1, uint32(len(segmentOf))), 3)
 	for _, c := range []struct {
@@ -335,19 +335,19 @@ func TestHostile(t *testing.T) {
 	}{
 		{"80 octets that claim 4 GiB", join(section, iface, le32(6, 0xfffffff0, 0, 0, 0, 0xffffff00, 0xffffff00)), 0},
 		{"a packet longer than its block", join(section, iface, epb(-1, 4000), packets), 0},
-		{"a block of 0 octets", join(section, iface, packets, block(6, 0)), 3},
-		{"a block of 13 octets", join(section, iface, packets, block(6, 13)), 3},
-		{"a section of 4 GiB", join(block(ngSection, 0x7ffffffc, le32(ngByteOrder, 1))), 0},
-		{"an interface of 8 octets", join(section, block(1, -1, le32(101)), packets), 0},
+		{"a block of 0 octets", join(section, iface, packets, pcapngBlock(6, 0)), 3},
+		{"a block of 13 octets", join(section, iface, packets, pcapngBlock(6, 13)), 3},
+		{"a section of 4 GiB", join(pcapngBlock(ngSection, 0x7ffffffc, le32(ngByteOrder, 1))), 0},
+		{"an interface of 8 octets", join(section, pcapngBlock(1, -1, le32(101)), packets), 0},
 		{"interfaces without end", join(section, bytes.Repeat(iface, maxInterfaces+1), packets), 0},
-		{"an option beyond its block", join(section, block(1, -1, le32(101, 0), be16(0x0100), "\xff\xff"), packets), 3},
-		{"resolutions", join(section, block(1, -1, le32(101, 0), "\x09\x00\x01\x00\xff\x00\x00\x00"), packets), 3},
-		{"resolution 10^-127", join(section, block(1, -1, le32(101, 0), "\x09\x00\x01\x00\x7f\x00\x00\x00"), packets), 3},
+		{"an option beyond its block", join(section, pcapngBlock(1, -1, le32(101, 0), be16(0x0100), "\xff\xff"), packets), 3},
+		{"resolutions", join(section, pcapngBlock(1, -1, le32(101, 0), "\x09\x00\x01\x00\xff\x00\x00\x00"), packets), 3},
+		{"resolution 10^-127", join(section, pcapngBlock(1, -1, le32(101, 0), "\x09\x00\x01\x00\x7f\x00\x00\x00"), packets), 3},
 		{"a packet of no interface", join(section, packets), 3},
-		{"a simple packet", join(section, iface, block(3, -1, le32(uint32(len(segmentOf))), segmentOf)), 1},
-		{"a simple packet that lies", join(section, iface, block(3, -1, le32(0xfffffff0), segmentOf)), 1},
-		{"unknown blocks", join(section, iface, block(0xbad, -1, zeros(64)), packets, block(4, -1, zeros(1<<16))), 3},
-		{"a section of another version", join(section, iface, packets, block(ngSection, -1, le32(ngByteOrder, 9, 0, 0)), iface, packets, section, iface, packets), 6},
+		{"a simple packet", join(section, iface, pcapngBlock(3, -1, le32(uint32(len(segmentOf))), segmentOf)), 1},
+		{"a simple packet that lies", join(section, iface, pcapngBlock(3, -1, le32(0xfffffff0), segmentOf)), 1},
+		{"unknown blocks", join(section, iface, pcapngBlock(0xbad, -1, zeros(64)), packets, pcapngBlock(4, -1, zeros(1<<16))), 3},
+		{"a section of another version", join(section, iface, packets, pcapngBlock(ngSection, -1, le32(ngByteOrder, 9, 0, 0)), iface, packets, section, iface, packets), 6},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var before, after runtime.MemStats

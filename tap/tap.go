@@ -1,12 +1,15 @@
 // Package tap is the passive mode: it reads packets, from capture files or from a mirror port, puts the TCP
 // connections in them together again, and hands what both sides said to one inspect.Session each.
 //
-// The way of a packet: Read's own goroutine takes it from a Source into the block of a batch, decodes it (decode.go,
+// The way of a packet: Read's own goroutine takes it from a Source into the memory of a batch, decodes it (decode.go,
 // ip.go, tunnel.go, fragment.go) to a TCP segment and assigns that to one of a fixed number of shards by its addresses.
 // Workers run the shards (shard.go), each with its own table of flows (flow.go), and a flow reassembles its two streams
-// (stream.go, queue.go, deliver.go, giveup.go). A committer waits until all shards are done with a batch and lets the recorder write
-// what they said, merged by packet. Shards do not share anything, limits are per shard, and time is packet time, so
-// what is recorded is the same whatever the number of workers and wherever the batches are cut.
+// (stream.go, queue.go, deliver.go, giveup.go). A committer waits until all shards are done with a batch and lets the
+// recorder write what they said, merged by packet. Shards do not share anything, limits are per shard, and time is packet
+// time, so what is recorded is the same whatever the number of workers and wherever the batches are cut.
+//
+// Of a Live, a goroutine for each interface takes packets from the kernel's ring (live.go, ring_linux.go) into blocks
+// (block.go), where they wait, in the order of their times (order.go), until there is time to decode them (pace.go).
 //
 // What is reassembled is what the receiver's application got, as far as it can be seen: octets are given once, in order,
 // never before the octets that their sender had acknowledged when it sent them, and a hole is a number, never
@@ -39,6 +42,7 @@ type Options struct {
 	Interfaces []string
 	Snap       int    // octets of a packet that are captured; 0: all
 	Ring       int    // octets of the kernel's memory for each interface's packets; 0: DefaultRing
+	Burst      int    // octets of packets that wait in memory while more come than can be recorded; 0: DefaultBurst
 	Filter     Filter // what the kernel lets through; nil: what can be mail on the ports
 	// Warn is told what an operator can act on, by any goroutine; what has the same cause need not be said again.
 	Warn func(cause, message string)

@@ -62,7 +62,7 @@ func aside(c *cli.Context, name string) bool {
 		return c.IsSet("no-archive")
 	case "no-archive":
 		return c.IsSet("archive")
-	case "i", "ring-size", "snaplen", "bpf-file", "user", "keep-days", "keep-size", "free-space":
+	case "i", "ring-size", "burst-size", "snaplen", "bpf-file", "user", "keep-days", "keep-size", "free-space":
 		return c.IsSet("r")
 	case "http":
 		return c.Command.Name == "tap" && c.IsSet("r")

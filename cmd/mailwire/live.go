@@ -67,7 +67,7 @@ func kernelFilter(name string) (tap.Filter, error) {
 func tellLosses(ctx context.Context, log *logrus.Logger, stats func() tap.Stats) {
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
-	dropped := loss{advice: "the kernel dropped packets, as this host was too busy to take them; a larger --ring-size helps against bursts"}
+	dropped := loss{advice: "the kernel dropped packets, as this host was too busy to take them; a larger --burst-size or --ring-size helps against bursts"}
 	missed := loss{advice: "not everything was seen; what the kernel did not drop was lost on the way to this host: look at the mirror port"}
 	for last := false; !last; {
 		select {

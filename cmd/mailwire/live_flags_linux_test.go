@@ -154,6 +154,7 @@ func testWrongUsage(t *testing.T, r *tapRig) {
 		"-i eth0 --pop3-port 0":    "--pop3-port 0: give port numbers from 1 to 65535",
 		"-i eth0 --ring-size 1":    "--ring-size 1: give from 2 to 2047 MiB",
 		"-i eth0 --ring-size 2048": "--ring-size 2048: give from 2 to 2047 MiB",
+		"-i eth0 --burst-size 15":  "--burst-size 15: give from 16 to 2047 MiB",
 		"-i eth0 --snaplen 95":     "--snaplen 95: give from 96 to 262144 octets",
 		"-i eth0 --duration -1s":   "--duration must be more than 0",
 		"-i eth0 --user no-such":   "--user no-such: this host knows no such user",

@@ -15,8 +15,9 @@ import (
 
 // Limits of what can be asked for.
 const (
-	minSnap, maxSnap = 96, 1 << 18 // octets: headers with some encapsulation; libpcap's largest
-	minRing, maxRing = 2, 2047     // MiB
+	minSnap, maxSnap   = 96, 1 << 18 // octets: headers with some encapsulation; libpcap's largest
+	minRing, maxRing   = 2, 2047     // MiB
+	minBurst, maxBurst = 16, 2047
 )
 
 func tapCommand() *cli.Command {
@@ -43,6 +44,7 @@ conversations.`,
 			&cli.DurationFlag{Name: "duration", Usage: "with -i: stop after `TIME`"},
 			&cli.IntFlag{Name: "snaplen", Usage: "with -i: capture `N` octets of each packet (default: all)"},
 			&cli.IntFlag{Name: "ring-size", Value: tap.DefaultRing >> 20, Usage: "with -i: let the kernel hold `MIB` of each interface's packets"},
+			&cli.IntFlag{Name: "burst-size", Value: tap.DefaultBurst() >> 20, Usage: "with -i: let `MIB` of packets wait while more come than can be recorded"},
 			&cli.StringFlag{Name: "bpf-file", Usage: "with -i: let only packets through that the program in `FILE` takes, as tcpdump -ddd -y EN10MB prints it"},
 			&cli.BoolFlag{Name: "tunnels", Value: true, Usage: "look into MPLS, PPPoE, PPTP, L2TP, GRE, VXLAN and other encapsulations"},
 			&cli.StringFlag{Name: "user", Usage: "with -i: become `USER` as soon as the interfaces are open"},
@@ -85,7 +87,7 @@ func tapOptions(c *cli.Context) (tap.Options, error) {
 	o := tap.Options{
 		Packets: c.Int64("c"), Location: location(c), Workers: c.Int("workers"), NoTunnels: !c.Bool("tunnels"),
 		Trace: c.Bool("trace"),
-		Snap:  c.Int("snaplen"), Ring: c.Int("ring-size") << 20,
+		Snap:  c.Int("snaplen"), Ring: c.Int("ring-size") << 20, Burst: c.Int("burst-size") << 20,
 	}
 	files, live := c.StringSlice("r"), c.StringSlice("i")
 	switch {
@@ -101,8 +103,10 @@ func tapOptions(c *cli.Context) (tap.Options, error) {
 		return o, usage("--snaplen %d: give from %d to %d octets", o.Snap, minSnap, maxSnap)
 	case o.Ring < minRing<<20 || o.Ring > maxRing<<20:
 		return o, usage("--ring-size %d: give from %d to %d MiB", o.Ring>>20, minRing, maxRing)
+	case o.Burst < minBurst<<20 || o.Burst > maxBurst<<20:
+		return o, usage("--burst-size %d: give from %d to %d MiB", o.Burst>>20, minBurst, maxBurst)
 	}
-	for _, name := range []string{"duration", "snaplen", "ring-size", "bpf-file", "user", "http"} {
+	for _, name := range []string{"duration", "snaplen", "ring-size", "burst-size", "bpf-file", "user", "http"} {
 		if len(files) > 0 && c.IsSet(name) {
 			return o, usage("--%s is for capturing from an interface with -i", name)
 		}
