@@ -60,11 +60,12 @@ func (o *order) arrive(l *lane, packet *Packet) {
 }
 
 // pass says that what is older than a time does not come any more from an interface. What waits of it goes on, unless
-// something went on before and nobody takes it: few packets are not to have a block each then.
+// something went on before and nobody takes it: few packets are not to have a block each then, as long as newer ones of
+// other interfaces have room to wait for them.
 func (o *order) pass(l *lane, time int64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if l.away = false; l.filling == nil || len(l.waiting) == 0 {
+	if l.away = false; l.filling == nil || len(l.waiting) == 0 || len(o.lanes) > 1 && o.room.beyond(1, 2) {
 		o.submit(l, time)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // drain takes what goes on, and checks it.
@@ -126,6 +127,89 @@ func TestOrderSlow(t *testing.T) {
 	if got := drain(t, o); len(got) != packets {
 		t.Errorf("%d packets", len(got))
 	}
+}
+
+// TestOrderBehind: packets of a slow interface are in order with those of a fast one, though they wait for long.
+func TestOrderBehind(t *testing.T) {
+	const blocks = 16
+	o := newOrder(newRoom(blocks * blockOctets))
+	var fast, slow lane
+	o.begin(&fast)
+	o.begin(&slow)
+	shown := 0
+	data := make([]byte, 100<<10)
+	for clock := int64(0); o.room.lent < blocks-2; clock += int64(10e6) {
+		o.arrive(&fast, &Packet{Time: clock, Data: data})
+		o.arrive(&slow, &Packet{Time: clock + 1, Data: data[:1]})
+		shown += 2
+	}
+	var times []int64
+	for _, l := range []*lane{nil, &slow, &fast, &slow} { // these pass a time, later
+		if l != nil {
+			o.pass(l, int64(time.Hour))
+		}
+		for p, ended, ok := o.next(); ok; p, ended, ok = o.next() {
+			if times = append(times, p.Time); ended != nil {
+				o.room.give([]*block{ended})
+			}
+		}
+	}
+	if !slices.IsSorted(times) || len(times) != shown {
+		t.Errorf("%d of %d packets, in order: %v", len(times), shown, slices.IsSorted(times))
+	}
+}
+
+// TestOrderFull: when no interface gets a block any more, packets do not wait for older ones.
+func TestOrderFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const blocks = 16
+		o := newOrder(newRoom(blocks * blockOctets))
+		lanes := make([]lane, blocks/2)
+		var late lane
+		o.begin(&late)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for more := true; more; {
+				if _, b, ok := o.next(); !ok {
+					more = o.wait()
+				} else if b != nil {
+					o.room.give([]*block{b})
+				}
+			}
+		}()
+		for i := range lanes {
+			o.begin(&lanes[i])
+			show(o, &lanes[i], 1)
+			o.pass(&lanes[i], 1)
+		}
+		synctest.Wait()
+		for i := range lanes {
+			show(o, &lanes[i], 2)
+		}
+		came := make(chan struct{})
+		go func() {
+			defer close(came)
+			show(o, &late, 3)
+		}()
+		for range 10 {
+			time.Sleep(flushTime)
+			for i := range lanes {
+				o.pass(&lanes[i], time.Now().UnixNano())
+			}
+		}
+		synctest.Wait()
+		if o.room.lent == blocks {
+			t.Error("an interface waits for a block, and nobody takes the packets of the others")
+		}
+		for i := range lanes {
+			o.end(&lanes[i])
+		}
+		<-came
+		o.end(&late)
+		o.close()
+		<-ended
+	})
 }
 
 // TestRoom: who wants a block waits until there is one, and a burst leaves only few behind.
