@@ -61,14 +61,15 @@ type Live struct {
 
 // link is an interface that is captured from.
 type link struct {
-	ring  *ring
-	lane  lane
-	down  bool
-	lost  losses
-	polls int64        // of the ring, when it was looked at last,
-	since int          // octets of packets since then
-	late  bool         // it is pressed
-	ended atomic.Int64 // as that of the Live, for this one
+	ring   *ring
+	lane   lane
+	down   bool
+	lost   losses
+	polls  int64        // of the ring, when it was looked at last,
+	looked int64        // which was at this packet time,
+	since  int          // and octets of packets since then
+	late   bool         // it is pressed
+	ended  atomic.Int64 // as that of the Live, for this one
 }
 
 // Listen opens the interfaces; what they show from then on waits in their rings for Run. An error is one sentence.
@@ -231,7 +232,7 @@ func (l *Live) capture(ctx context.Context, k *link) {
 		switch {
 		case err == nil:
 			l.order.arrive(&k.lane, &packet)
-			l.measure(k, len(packet.Data))
+			l.measure(k, &packet, k.ring.polls())
 		case errors.Is(err, errQuiet):
 			l.order.pass(&k.lane, now)
 			l.press(k, false)

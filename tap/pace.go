@@ -20,14 +20,14 @@ const (
 func DefaultBurst() int { return min(maxBurst, hostMemory()/burstPart) }
 
 // measure looks whether the kernel had packets ready all the time that a reader took those of two blocks of the ring: then
-// more came than it took.
-func (l *Live) measure(k *link, octets int) {
-	if k.since += octets; k.since < 2*ringBlock {
+// more came than it took. Where that was so, and they come slowly now, it looks again without waiting for as many.
+func (l *Live) measure(k *link, packet *Packet, polls int64) {
+	k.since += len(packet.Data)
+	if k.since < 2*ringBlock && !(k.late && packet.Time-k.looked >= int64(flushTime)) {
 		return
 	}
-	polls := k.ring.polls()
 	l.press(k, polls == k.polls)
-	k.polls, k.since = polls, 0
+	k.polls, k.since, k.looked = polls, 0, packet.Time
 }
 
 // press notes whether a reader has no time to spare.

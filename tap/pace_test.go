@@ -133,3 +133,34 @@ func TestPacePressed(t *testing.T) {
 		end()
 	})
 }
+
+// TestPressed: a reader that always finds packets has no time to spare, and one that waits for them has, also if they are
+// few.
+func TestPressed(t *testing.T) {
+	l := newLive(&Options{})
+	k := &link{}
+	packet := Packet{Time: day.UnixNano(), Data: make([]byte, 1000)}
+	polls := int64(0)
+	pressed := func(octets int, apart time.Duration, waits bool) bool {
+		for ; octets > 0; octets -= len(packet.Data) {
+			if packet.Time += int64(apart); waits {
+				polls++
+			}
+			l.measure(k, &packet, polls)
+		}
+		return l.pressed.Load() > 0
+	}
+	const often, seldom = time.Microsecond, 10 * time.Millisecond
+	if pressed(ringBlock, often, false) || !pressed(2*ringBlock, often, false) {
+		t.Error("it is not after three blocks that it is late")
+	}
+	if !pressed(20*len(packet.Data), seldom, false) {
+		t.Error("it has time though it still finds packets")
+	}
+	if pressed(20*len(packet.Data), seldom, true) {
+		t.Error("it has no time though it waits for packets")
+	}
+	if !pressed(4*ringBlock, often, false) || pressed(2*ringBlock, often, true) {
+		t.Error("the next burst is not as the first one")
+	}
+}
