@@ -4,7 +4,11 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"time"
 )
+
+// maxApart is how far the times are apart that interfaces have passed, unless the clock is set.
+const maxApart = int64(time.Minute)
 
 // order lets the packets of several interfaces go on in the order of their times. A tap may give each direction of a
 // conversation on an interface of its own, and the kernel gives what an interface shows in blocks: without it, all that a
@@ -54,7 +58,7 @@ func (o *order) arrive(l *lane, packet *Packet) {
 		l.filling = o.room.take()
 		l.filling.add(packet)
 	}
-	if packet.Time-l.filling.first >= int64(flushTime) {
+	if age := packet.Time - l.filling.first; age >= int64(flushTime) || age <= -int64(flushTime) { // the clock may step back
 		o.pass(l, packet.Time)
 	}
 }
@@ -120,7 +124,7 @@ func (o *order) next() (packet Packet, ended *block, ok bool) {
 			until = min(until, l.passed)
 		}
 	}
-	if first == nil || first.waiting[0].time() > until && !o.room.beyond(1, 2) {
+	if first == nil || older(first.waiting[0].time(), until) && !o.room.beyond(1, 2) {
 		return Packet{}, nil, false
 	}
 	b := first.waiting[0]
@@ -130,6 +134,12 @@ func (o *order) next() (packet Packet, ended *block, ok bool) {
 		first.waiting, ended = first.waiting[1:], b
 	}
 	return packet, ended, true
+}
+
+// older says whether an older packet than one of a time may come where all have passed another. Interfaces are never as far
+// apart as maxApart: then the clock was set back, and what came before that need not wait until it is there again.
+func older(t, passed int64) bool {
+	return t > passed && (passed == 0 || t-passed < maxApart)
 }
 
 // wait returns when there is news, or false when there will be none.

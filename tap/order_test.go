@@ -212,6 +212,46 @@ func TestOrderFull(t *testing.T) {
 	})
 }
 
+// TestOrderClock: a clock that is set back keeps no packet waiting until it is there again.
+func TestOrderClock(t *testing.T) {
+	o := newOrder(newRoom(64 * blockOctets))
+	lanes := []*lane{{}, {}}
+	o.begin(lanes[0])
+	now := day.UnixNano()
+	shown, got := 0, 0
+	alone := func(l *lane) { // with a packet more often than it is quiet
+		for range 10 {
+			now += int64(flushTime) / 5
+			show(o, l, now)
+			got += len(drain(t, o))
+			shown++
+		}
+	}
+	alone(lanes[0])
+	now -= int64(time.Hour)
+	alone(lanes[0])
+	if got < shown-5 {
+		t.Errorf("of one interface, %d of %d packets", got, shown)
+	}
+
+	o.begin(lanes[1])
+	if alone(lanes[0]); got >= shown-5 {
+		t.Error("packets do not wait for an interface that just began")
+	}
+	o.pass(lanes[1], now-int64(flushTime)/5)
+	o.pass(lanes[0], now)
+	now -= int64(time.Hour)
+	for range 10 {
+		alone(lanes[0])
+		o.pass(lanes[1], now)
+		got += len(drain(t, o))
+	}
+	o.pass(lanes[0], now)
+	if got += len(drain(t, o)); got != shown {
+		t.Errorf("of two interfaces, %d of %d packets", got, shown)
+	}
+}
+
 // TestRoom: who wants a block waits until there is one, and a burst leaves only few behind.
 func TestRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
