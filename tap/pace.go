@@ -6,7 +6,8 @@ import "time"
 // lost, and what is inspected or written late is not. Packets that wait take less memory than all that is said of them.
 const (
 	maxBurst    = 512 << 20              // octets of packets that wait by default,
-	burstPart   = 8                      // unless that is more than such a part of the host's memory
+	burstPart   = 8                      // unless that is more than such a part of the host's memory,
+	minBurst    = 16 << 20               // which is not to be less
 	runPackets  = 256                    // packets that are inspected between two looks whether others go before,
 	paceTime    = time.Millisecond       // and the time between two if they do
 	commitTime  = 100 * time.Millisecond // that what was said waits before it is written,
@@ -17,7 +18,9 @@ const (
 )
 
 // DefaultBurst returns how many octets of packets wait in memory if the options do not say it.
-func DefaultBurst() int { return min(maxBurst, hostMemory()/burstPart) }
+func DefaultBurst() int { return burstOf(hostMemory()) }
+
+func burstOf(memory int) int { return max(minBurst, min(maxBurst, memory/burstPart)) }
 
 // measure looks whether the kernel had packets ready all the time that a reader took those of two blocks of the ring: then
 // more came than it took. Where that was so, and they come slowly now, it looks again without waiting for as many.

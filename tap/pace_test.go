@@ -1,6 +1,7 @@
 package tap
 
 import (
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -162,5 +163,14 @@ func TestPressed(t *testing.T) {
 	}
 	if !pressed(4*ringBlock, often, false) || pressed(2*ringBlock, often, true) {
 		t.Error("the next burst is not as the first one")
+	}
+}
+
+// TestDefaultBurst: what small hosts get by default may be asked for.
+func TestDefaultBurst(t *testing.T) {
+	for memory, want := range map[int]int{64 << 20: minBurst, 1 << 30: 128 << 20, math.MaxInt: maxBurst} {
+		if got := burstOf(memory); got != want {
+			t.Errorf("%d of %d octets, want %d", got, memory, want)
+		}
 	}
 }
