@@ -44,7 +44,7 @@ type segment struct {
 	key      flowKey
 	packet   int64 // its number in the stream of packets
 	time     int64
-	payload  []byte // in the batch's block
+	payload  []byte // in the batch's memory, or in a block
 	snapped  int32  // octets of the payload that were on the wire and not captured
 	seq, ack uint32
 	flags    uint8
