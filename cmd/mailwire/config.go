@@ -12,11 +12,17 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 	"github.com/urfave/cli/v2"
 )
 
-const maxConfig = 1 << 20 // octets of a configuration file
+const (
+	maxConfig  = 256 << 10 // octets of a configuration file
+	maxNesting = 100       // lists in lists, for which the parser takes the square of their number in time and memory
+	maxWrong   = 50        // complaints that are shown
+)
 
 // configFile is what a configuration file says: what the flags of the same names would. Settings of all ways to watch are
 // at its top; those of the proxy, with a list of listeners, and of the tap, with a list of interfaces, in sections.
@@ -117,7 +123,11 @@ func readConfig(name string) (*configFile, error) {
 
 func parseConfig(name string, text []byte) (*configFile, error) {
 	r := &configReader{file: &configFile{name: name, settings: settings{}}}
-	tree, err := parser.ParseBytes(text, 0, parser.AllowDuplicateMapKey())
+	tokens := lexer.Tokenize(string(text))
+	if line := nested(tokens); line != 0 {
+		return nil, usage("%s:%d: more than %d lists or settings begin inside each other", name, line, maxNesting)
+	}
+	tree, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if wrong, ok := errors.AsType[*yaml.SyntaxError](err); ok && wrong.Token != nil {
 		r.fail(wrong.Token.Position.Line, "%s", strings.ReplaceAll(wrong.Message, "\n", " "))
 	} else if err != nil {
@@ -131,10 +141,34 @@ func parseConfig(name string, text []byte) (*configFile, error) {
 	}
 	slices.SortStableFunc(r.wrong, func(a, b complaint) int { return cmp.Compare(a.line, b.line) })
 	var all []error
-	for _, w := range r.wrong {
+	for _, w := range r.wrong[:min(len(r.wrong), maxWrong)] {
 		all = append(all, fmt.Errorf("%s:%d: %s", name, w.line, w.text))
 	}
+	if more := len(r.wrong) - maxWrong; more > 0 {
+		all = append(all, fmt.Errorf("%s: and %d more", name, more))
+	}
 	return nil, usageError{errors.Join(all...)}
+}
+
+// nested returns the line where too much begins inside each other; 0: nowhere. What is indented needs no look: the file is
+// too short.
+func nested(tokens token.Tokens) int {
+	brackets, entries := 0, 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			brackets++
+		case token.SequenceEndType, token.MappingEndType:
+			brackets--
+		}
+		if entries++; t.Type != token.SequenceEntryType {
+			entries = 0
+		}
+		if max(brackets, entries) > maxNesting {
+			return t.Position.Line
+		}
+	}
+	return 0
 }
 
 // configReader reads a file, and goes on after what is wrong.
