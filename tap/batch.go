@@ -31,7 +31,8 @@ type batch struct {
 func (b *batch) reset() {
 	b.octets, b.packets = 0, 0
 	clear(b.segments) // payloads of their own: long packets, fragments
-	b.segments = b.segments[:0]
+	clear(b.held)
+	b.segments, b.held = b.segments[:0], b.held[:0]
 	for i := range b.of {
 		b.of[i] = b.of[i][:0]
 	}
@@ -48,9 +49,7 @@ func (b *batch) full() bool { return b.octets >= batchOctets || b.packets >= bat
 
 // take gets a batch to fill.
 func (p *pipeline) take() {
-	b := p.unused()
-	b.reset()
-	p.current = b
+	p.current = p.unused()
 	if now := time.Now(); p.opts.Progress != nil && now.Sub(p.shown) >= progressInterval {
 		p.shown = now
 		p.opts.Progress(p.total())
@@ -78,8 +77,7 @@ func (p *pipeline) unused() *batch {
 func (p *pipeline) done(b *batch) {
 	if len(b.held) > 0 {
 		p.room.give(b.held)
-		clear(b.held)
-		b.held = b.held[:0]
 	}
+	b.reset()
 	p.free <- b
 }

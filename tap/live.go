@@ -44,8 +44,8 @@ type Live struct {
 	*pipeline
 	order   *order
 	pressed atomic.Int32 // readers that have no time to spare
-	ending  atomic.Int64 // when all had ended, in nanoseconds since 1970
-	ended   atomic.Int64 // when the capture was stopped, in nanoseconds since 1970; 0: it was not
+	ending  atomic.Int64 // when no reader was left, as that
+	stopped atomic.Int64 // when the capture was to end, in nanoseconds since 1970; 0: it is not
 	dropped atomic.Int64 // Stats.Dropped
 	frozen  atomic.Int64 // Stats.Frozen
 	config  atomic.Pointer[inspect.Config]
@@ -61,15 +61,15 @@ type Live struct {
 
 // link is an interface that is captured from.
 type link struct {
-	ring   *ring
-	lane   lane
-	down   bool
-	lost   losses
-	polls  int64        // of the ring, when it was looked at last,
-	looked int64        // which was at this packet time,
-	since  int          // and octets of packets since then
-	late   bool         // it is pressed
-	ended  atomic.Int64 // as that of the Live, for this one
+	ring    *ring
+	lane    lane
+	down    bool
+	lost    losses
+	polls   int64        // of the ring, when it was looked at last,
+	looked  int64        // which was at this packet time,
+	since   int          // and octets of packets since then
+	late    bool         // it is pressed
+	stopped atomic.Int64 // as that of the Live, for this one
 }
 
 // Listen opens the interfaces; what they show from then on waits in their rings for Run. An error is one sentence.
@@ -133,7 +133,7 @@ func (l *Live) Reconfigure(o Options) error {
 	l.links = append(kept, opened...)
 	l.begin(opened)
 	for _, k := range gone {
-		k.ended.Store(time.Now().UnixNano())
+		k.stopped.Store(time.Now().UnixNano())
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func (l *Live) Run(ctx context.Context, recorder inspect.Recorder) Stats {
 	})
 	ctx, l.enough = context.WithCancel(ctx)
 	defer l.enough()
-	context.AfterFunc(ctx, func() { l.ended.Store(time.Now().UnixNano()) })
+	context.AfterFunc(ctx, func() { l.stopped.Store(time.Now().UnixNano()) })
 	inspected := make(chan struct{})
 	go func() {
 		defer close(inspected)
@@ -223,7 +223,7 @@ func (l *Live) capture(ctx context.Context, k *link) {
 		if err != nil { // what came just before may still be on its way
 			now = time.Now().Add(-flushTime).UnixNano()
 		}
-		for _, end := range []int64{l.ended.Load(), k.ended.Load()} {
+		for _, end := range []int64{l.stopped.Load(), k.stopped.Load()} {
 			if end != 0 && now > end {
 				l.lose(k)
 				return
@@ -268,7 +268,7 @@ func (l *Live) reopen(ctx context.Context, k *link) bool {
 			return false
 		case <-again.C:
 		}
-		if k.ended.Load() != 0 {
+		if k.stopped.Load() != 0 {
 			return false
 		}
 		switch err := k.ring.open(); {

@@ -3,7 +3,6 @@ package tap
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"time"
 
@@ -157,29 +156,3 @@ func (r *ring) close() {
 		r.socket = nil
 	}
 }
-
-// hostMemory returns the octets that this host has.
-func hostMemory() int {
-	var host unix.Sysinfo_t
-	if err := unix.Sysinfo(&host); err != nil {
-		return math.MaxInt
-	}
-	return int(min(uint64(host.Totalram)*uint64(host.Unit), math.MaxInt))
-}
-
-// allocate gets memory from the system: all of its pages at once, where it is sure to be used, which takes far less time than
-// one by one.
-func allocate(octets int, atOnce bool) []byte {
-	flags := unix.MAP_PRIVATE | unix.MAP_ANON
-	if atOnce {
-		flags |= unix.MAP_POPULATE
-	}
-	memory, err := unix.Mmap(-1, 0, octets, unix.PROT_READ|unix.PROT_WRITE, flags)
-	if err != nil {
-		return make([]byte, octets)
-	}
-	return memory
-}
-
-// release gives it back.
-func release(memory []byte) { _ = unix.Munmap(memory) } // what was made here is left to the collector

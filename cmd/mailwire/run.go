@@ -247,7 +247,7 @@ func (s *service) run(hangups <-chan os.Signal) error {
 	defer enough()
 	var captured tap.Stats
 	if s.tap != nil {
-		processors += len(s.StringSlice("i")) + 1 // nor who takes packets from the kernel, nor who writes
+		processors += len(s.StringSlice("i")) + 2 // who takes packets from the kernel, decodes them, and writes
 		besides.Go(func() { tellLosses(seen, s.log, s.tap.Stats) })
 		parts.Go(func() {
 			captured = s.tap.Run(ctx, s.watch.recorder(s.kept.NewRecorder()))
