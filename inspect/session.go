@@ -157,7 +157,9 @@ func (s *Session) Close(t time.Time, how End) {
 
 // unanswered says whether the conversation stops in mid-dialogue: in the octets of a mail, or before a reply.
 func (s *Session) unanswered() bool {
-	return s.sent > s.answered || slices.ContainsFunc(s.transactions, func(t *transaction) bool { return (t.open || t.sent) && !t.judged })
+	return s.sent > s.answered || slices.ContainsFunc(s.transactions, func(t *transaction) bool {
+		return (t.open || t.sent) && !t.judged || t.left && !t.sent
+	})
 }
 
 // status names how the session ended (see the contract of records).

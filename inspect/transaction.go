@@ -31,6 +31,7 @@ type transaction struct {
 	judged bool // the last reply to the end of data was seen
 	gapped bool // octets of the session were lost while it was under way
 	torn   bool // some that keep its octets have more of them than others
+	left   bool // the client had ended its octets within the mail's before the server refused it
 
 	mail Mail
 	work *bodyWork
@@ -197,6 +198,7 @@ func (s *Session) endReply(e *wire.Reply) {
 	}
 	switch {
 	case reply.Code >= 400:
+		t.left = t.left || t.rec.Reply == nil && t.open && s.fin[wire.FromClient] && reply.Code/100 == 4
 		t.refuse(reply)
 	case !each || !t.prdr && (t.rec.Reply == nil || t.rec.Reply.Code >= 400):
 		t.rec.Reply = reply
@@ -290,7 +292,7 @@ func (s *Session) countRecipients(t *transaction) {
 }
 
 // verdict names the outcome: what the server said, or else how far it got. Where the end of the session was not seen (cut),
-// nobody knows what became of what was going on.
+// nobody knows what became of what was going on. A server that says it has lost a client which left refuses nothing.
 func (t *transaction) verdict(protocol string, cut bool) string {
 	r := t.rec
 	switch {
@@ -298,6 +300,8 @@ func (t *transaction) verdict(protocol string, cut bool) string {
 		return record.Accepted
 	case r.Reply != nil && (protocol == record.POP3 || r.Reply.Code/100 == 2):
 		return record.Accepted
+	case t.left && !t.sent:
+		return record.Aborted
 	case r.Reply != nil:
 		return record.Rejected
 	case t.sent:
