@@ -113,6 +113,26 @@ var wire = []struct {
 	{"550 5.7.1 Fix reverse DNS for 192.0.2.7", ReverseDNS, "PTR"},
 	{"421 4.3.2 Connection rate limit exceeded.", RateLimited, "too much"},
 	{"421 4.3.2 Too many open connections.", RateLimited, "too much"},
+	{"421 4.4.1 collect: relay=localhost, from=<a@example.org>, info=unexpected close", None, "lost the connection"},
+	{"421 4.4.1 mx.example.net Lost input channel from localhost", None, "lost the connection"},
+	{"421 4.5.0 Bare linefeed (LF) not allowed", Protocol, "CR LF"},
+	{"421 4.7.0 mx.example.net Too many bad commands; closing connection", Protocol, "too many errors"},
+	{"452 4.4.5 Insufficient disk space; try again later", ServerError, "disk"},
+	{"454 4.3.3 TLS not available after start", ServerError, "certificate"},
+	{"454 4.5.4 Temporary authentication failure", ServerError, "user database"},
+	{"503 5.7.0 Authentication required.", NeedsLogin, "login"},
+
+	// Courier
+	{"513 Relaying denied.", RelayDenied, "relay"},
+	{"517-Domain does not exist: nowhere.example.\n517 See <URL:https://example.net>", BadSender, "sender's address"},
+	{"523 Message length (204800 bytes) exceeds administrative limit.", TooBig, "bigger"},
+	{"534 SIZE=Message too big.", TooBig, "bigger"},
+	{"535 Authentication required.", NeedsLogin, "login"},
+	{"535 Authentication failed.", WrongPassword, "password"},
+	{"550 User <nobody> unknown", UnknownUser, "no such user"},
+
+	// qpsmtpd
+	{"502 5.5.1 Too many unrecognized commands, goodbye.", Protocol, "too many errors"},
 
 	// Only the code says something.
 	{"550 5.1.99 Something new", None, "address"},
@@ -155,6 +175,7 @@ func TestPOP3(t *testing.T) {
 		{"-ERR [AUTH] Authentication failed.", WrongPassword, "password"},
 		{"-ERR [AUTH] Plaintext authentication disallowed on non-secure (SSL/TLS) connections.", NeedsLogin, "TLS"},
 		{"-ERR [IN-USE] Couldn't open INBOX: Mailbox is locked", PollsTooOften, "another session"},
+		{"-ERR can't lock mailbox file", PollsTooOften, "another session"}, // solid-pop3d
 		{"-ERR [LOGIN-DELAY] minimum time between mail checks violation", PollsTooOften, "pause"},
 		{"-ERR [SYS/TEMP] Temporary authentication failure.", ServerError, "user database"},
 		{"-ERR [SYS/PERM] maildrop corrupt", ServerError, "administrator"},

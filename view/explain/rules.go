@@ -119,7 +119,7 @@ var (
 	bigWords = []string{
 		"size exceeds", "exceeds fixed", "exceeds maximum", "exceeds the maximum", "exceeded maximum",
 		"message too big", "message too large", "too large", "too big", "size limit", "maximum message size",
-		"exceeds limit", "max message size",
+		"exceeds limit", "max message size", "exceeds administrative limit",
 	}
 	rateWords = []string{
 		"too many connections", "too many concurrent", "too many open connections", "rate limit", "ratelimit",
@@ -208,13 +208,14 @@ var smtpRules = []rule{
 	{Unproved, "", "x.7.20 x.7.21 x.7.22 x.7.23 x.7.24 x.7.26 x.7.29 5.7.509", nil, ""},
 	{BlockListed, "", "", listedWords, ""},
 	{RelayDenied, "", "5.7.54", nil, ""},
-	{RelayDenied, "45x 53x 55x", "", relayWords, ""},
+	{RelayDenied, "45x 513 53x 55x", "", relayWords, ""},
 	{NeedsLogin, "", "", tlsWords, needsTLS},
 	{NeedsLogin, "530", "", []string{"auth", "login", "log in"}, needsLogin},
 	{NeedsLogin, "530 550", "5.7.57", nil, needsLogin},
 	{NeedsLogin, "", "x.7.10 x.7.11", nil, needsTLS},
 	{NeedsLogin, "538", "", nil, needsTLS},
 	{NeedsLogin, "530", "", nil, ""},
+	{NeedsLogin, "503 535", "", []string{"authentication required"}, needsLogin},
 	{Protocol, "501", "", abortWords, "the client gave this login up"},
 	{Protocol, "5xx", "", []string{"base64"}, "the client's login is not written correctly"},
 	{
@@ -231,7 +232,7 @@ var smtpRules = []rule{
 	{WrongPassword, "535", "", nil, ""},
 	{WrongPassword, "5xx", "", wrongWords, ""},
 	{
-		ServerError, "454", "4.7.0", nil,
+		ServerError, "454", "4.7.0 4.3.3 4.5.4", nil,
 		"TLS or logins do not work now: look at the server's certificate or at its user database",
 	},
 	{RateLimited, "", "x.7.28", nil, ""},
@@ -243,27 +244,36 @@ var smtpRules = []rule{
 	{UnknownUser, "550", "5.1.10 5.4.1", unknownWords, ""}, // Exchange's own use of these codes
 	{BadSender, "", "x.1.7 x.1.8 5.7.27 5.7.60", nil, ""},
 	{BadSender, "", "", senderWords, ""},
+	{BadSender, "517", "", []string{"domain does not exist"}, ""},
 	{TooBig, "", "x.3.4 x.2.3", nil, ""},
 	{MailboxFull, "", "x.2.2", nil, ""},
 	{MailboxFull, "", "", fullWords, ""},
-	{TooBig, "52x 55x", "", bigWords, ""},
+	{TooBig, "52x 534 55x", "", bigWords, ""},
 	{UnknownUser, "550 551 553", "", unknownWords, ""},
 	{Unproved, "421 55x", "", proofWords, ""},
 	{Content, "", "", contentWords, ""},
 	{
-		ServerError, "4xx", "4.3.1", nil,
+		ServerError, "4xx", "4.3.1 4.4.5", nil,
 		"the server is short of disk or memory: make room if it is yours; clients should try again",
 	},
 	{
-		None, "421", "4.4.2 -",
-		[]string{"timeout", "timed out", "lost input", "lost connection", "idle"},
+		None, "421", "4.4.1 4.4.2 -",
+		[]string{
+			"timeout", "timed out", "lost input", "lost connection", "idle", "unexpected close", "connection reset", "i/o error",
+		},
 		"the server gave up waiting, or lost the connection",
 	},
 	{
-		Protocol, "421", "",
-		[]string{"too many errors", "too many syntax", "too many unrecognized", "too many bad", "error"},
+		Protocol, "", "",
+		[]string{"bare linefeed", "bare line feed", "bare carriage return", "bare newline", "bare lf"},
+		"the client does not end its lines with CR LF: correct the program that sends, or send through a mail server",
+	},
+	{
+		Protocol, "421 5xx", "",
+		[]string{"too many errors", "too many syntax", "too many unrecognized", "too many bad"},
 		"the client made too many errors and was cut off",
 	},
+	{Protocol, "421", "", []string{"error"}, "the client made too many errors and was cut off"},
 	{Unavailable, "4xx", "4.3.2", nil, ""},
 	{Unavailable, "421", "4.3.x -", nil, ""},
 	{
@@ -289,7 +299,9 @@ var smtpRules = []rule{
 var pop3Rules = []rule{
 	{
 		PollsTooOften, "", "",
-		[]string{"[in-use]", "already locked", "is locked", "maildrop locked"},
+		[]string{
+			"[in-use]", "already locked", "is locked", "maildrop locked", "can't lock", "cannot lock", "lock busy", "can't get lock",
+		},
 		"the maildrop is open in another session: two devices poll it, or one polls before its last session ended",
 	},
 	{
