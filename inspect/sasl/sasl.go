@@ -102,7 +102,7 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 		}
 	case m == "LOGIN":
 		e.setUser(data)
-	case m == "CRAM-MD5": // RFC 2195: user SP digest
+	case strings.HasPrefix(m, "CRAM-"): // RFC 2195: user SP digest; Courier offers it with SHA1 and SHA256, too
 		i := bytes.LastIndexByte(data, ' ')
 		e.setUser(data[:max(i, 0)])
 		return data[i+1:]
@@ -135,10 +135,10 @@ func (e *Exchange) Response(line []byte) (secret []byte) {
 // isText says whether the responses of a mechanism hold no NUL. One that does is PLAIN's, whatever the client calls it.
 func isText(mechanism string) bool {
 	switch mechanism {
-	case "LOGIN", "CRAM-MD5", "DIGEST-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL", "ANONYMOUS":
+	case "LOGIN", "DIGEST-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL", "ANONYMOUS":
 		return true
 	}
-	return strings.HasPrefix(mechanism, "SCRAM-")
+	return strings.HasPrefix(mechanism, "CRAM-") || strings.HasPrefix(mechanism, "SCRAM-")
 }
 
 func (e *Exchange) setUser(name []byte) {

@@ -26,6 +26,7 @@ func TestExchange(t *testing.T) {
 		{"EXTERNAL", []string{"\x00alice\x00secret"}, "alice", "secret"},
 		{"CRAM-MD5", []string{"\x00alice\x00a secret"}, "alice", "a secret"},
 		{"CRAM-MD5", []string{"alice smith 0123abcd"}, "alice smith", ""},
+		{"CRAM-SHA256", []string{"alice 0123abcd"}, "alice", ""},
 		{"DIGEST-MD5", []string{`realm="x",username="alice",nonce="n"`}, "alice", ""},
 		{"SCRAM-SHA-256", []string{"n,,n=al=2Cice,r=abc", "c=biws,r=abcdef,p=proof"}, "al,ice", ""},
 		{"XOAUTH2", []string{"user=alice@example.org\x01auth=Bearer tok\x01\x01"}, "alice@example.org", "Bearer tok"},
