@@ -243,10 +243,10 @@ func (s *Session) byData(n int) *transaction {
 	return nil
 }
 
-// abandon ends the transactions begun before command n whose octets were not sent.
+// abandon ends the transactions begun before command n whose octets were not sent, or got fewer replies than they should.
 func (s *Session) abandon(n int) {
 	for i := 0; i < len(s.transactions); {
-		if t := s.transactions[i]; t.mailN < n && !t.open && !t.sent {
+		if t := s.transactions[i]; t.mailN < n && !t.open && (!t.sent || t.acked > 0) {
 			s.finish(t)
 		} else {
 			i++

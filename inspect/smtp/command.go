@@ -43,6 +43,7 @@ func (p *Parser) commandLine(l wire.Line) {
 		}
 		p.resync = false
 	}
+	p.settleEnds()
 	p.settleTurn()
 	p.commands++
 	p.command = wire.Command{Time: p.now, N: p.commands, Verb: verb, Arg: arg, Line: l.Data, Cut: l.Cut, Held: p.late > 0}
@@ -92,6 +93,20 @@ func (p *Parser) endChunks(verb string) {
 		if p.mail.refused {
 			p.endMail(false)
 		}
+	}
+}
+
+// settleEnds waits for no more replies to an end of data where the client goes on after the first ones, and always has gone
+// on after replies only: the server gives one for all recipients, against RFC 2033 section 4.2, and the client knows it.
+func (p *Parser) settleEnds() {
+	w := p.waiting.Head()
+	switch {
+	case w == nil:
+	case w.Verb == wire.DataEnd && p.ends > 0 && p.answered && !p.piped:
+		p.ends = 0
+		p.waiting.Pop()
+	default:
+		p.piped = true
 	}
 }
 

@@ -43,8 +43,9 @@ type Parser struct {
 	commands int // number of the last one
 	replies  int
 	lmtp     bool
-	accepted int // recipients of the transaction whose replies are being read
-	ends     int // replies still to come to the end of data that is being replied to
+	accepted int  // recipients of the transaction whose replies are being read
+	ends     int  // replies still to come to the end of data that is being replied to
+	piped    bool // the client has sent a command before the reply to the one before
 
 	late     int // what is parsed was held before
 	hold     holding
@@ -119,7 +120,9 @@ func (p *Parser) Close(t time.Time, emit func(wire.Event)) {
 // Secured implements wire.Parser.
 func (p *Parser) Secured(t time.Time, emit func(wire.Event)) {
 	p.Close(t, emit)
-	*p = Parser{commands: p.commands, replies: p.replies, lmtp: p.lmtp, matched: p.matched, scrub: p.scrub}
+	*p = Parser{
+		commands: p.commands, replies: p.replies, lmtp: p.lmtp, piped: p.piped, matched: p.matched, scrub: p.scrub,
+	}
 }
 
 func (p *Parser) fromClient(c wire.Chunk) {
