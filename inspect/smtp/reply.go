@@ -208,8 +208,22 @@ func (p *Parser) match(code int) *wire.Pending {
 			return nil
 		}
 	}
+	if code == 221 && w.Verb == wire.DataEnd && p.ends > 0 { // to QUIT: the server replies once to a mail for many
+		return p.sought("QUIT")
+	}
 	if w.Verb == wire.DataEnd && p.moreEnds(code) {
 		return w
+	}
+	return p.waiting.Pop()
+}
+
+// sought takes the first command with this verb from those that wait, and what is before it, for which no more replies come;
+// nil: there is none.
+func (p *Parser) sought(verb string) *wire.Pending {
+	p.ends = 0
+	if !p.waiting.Seek(func(w *wire.Pending) bool { return w.Verb == verb }) {
+		p.waiting.Clear()
+		return nil
 	}
 	return p.waiting.Pop()
 }
