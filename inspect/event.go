@@ -30,6 +30,8 @@ func (s *Session) event(e wire.Event) {
 		s.bodyEnd(e)
 	case *wire.Login:
 		s.login(e)
+	case *wire.Layer:
+		s.layer(e)
 	case *wire.Upgrade:
 		s.upgrade(e)
 	case *wire.Opaque:

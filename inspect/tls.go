@@ -48,6 +48,12 @@ func (s *Session) upgrade(e *wire.Upgrade) {
 	}
 }
 
+// layer begins what AUTH protects or encrypts; the session cannot look into it.
+func (s *Session) layer(e *wire.Layer) {
+	s.opaque = true
+	s.note(record.Time{Time: e.Time}, "a security layer of AUTH begins; what follows is not looked into")
+}
+
 // sniff looks into a chunk of TLS for what its handshake shows to everybody.
 func (s *Session) sniff(c wire.Chunk) {
 	switch {

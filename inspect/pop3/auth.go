@@ -139,8 +139,18 @@ func (p *Parser) settle(r *wire.Reply, challenge bool) {
 		}
 		p.endAuth(outcome, r)
 		p.mask = true
+		p.loggedIn = r.OK
 		p.release(inLines)
 	}
+}
+
+// layer looks at the first octet after a login by AUTH: it may begin a security layer.
+func (p *Parser) layer(c byte) {
+	if p.loggedIn && p.auth.Layered(c) {
+		p.mode = opaque
+		p.emit(&wire.Layer{Time: p.now})
+	}
+	p.loggedIn = false
 }
 
 // injected reports plain text that came between STLS and its acceptance (RFC 2595 section 4): a server that does not

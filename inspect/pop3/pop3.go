@@ -64,6 +64,7 @@ type Parser struct {
 	auth     sasl.Exchange
 	authLive bool
 	scrub    sasl.Scrubber
+	loggedIn bool // by AUTH, and neither side has said anything since
 	mask     bool // unknown lines may be responses of a refused AUTH
 
 	resync   bool // after a gap: client lines are dropped up to a known verb
@@ -142,6 +143,7 @@ func (p *Parser) clientOctets(data []byte) {
 		p.settleEarly(p.waiting.Len() != 1 || p.earlyList())
 	}
 	for len(data) > 0 {
+		p.layer(data[0])
 		switch p.mode {
 		case inLines, inResponse:
 			data = p.clientLine(data)
@@ -171,6 +173,7 @@ func (p *Parser) serverOctets(data []byte) {
 		if p.mode == beforeTLS && !p.veiled && p.server.Empty() && data[0] != '+' && data[0] != '-' {
 			p.veil(data[0])
 		}
+		p.layer(data[0])
 		switch {
 		case p.mode == opaque, p.veiled:
 			p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromServer, Data: data})

@@ -75,6 +75,16 @@ func (e *Exchange) Challenge(text []byte) {
 	e.password = bytes.Contains(bytes.ToLower(decode(text)), []byte("pass"))
 }
 
+// Layered says whether octets that follow a login, of which c is the first, are of a security layer of this mechanism (RFC
+// 4422 section 3.7). A buffer begins with its length in four octets; none has 16 MiB, and no line begins with a NUL.
+func (e *Exchange) Layered(c byte) bool {
+	switch e.Mechanism {
+	case "DIGEST-MD5", "GSSAPI", "GSS-SPNEGO", "KERBEROS_V4", "NTLM", "SRP":
+		return c == 0
+	}
+	return false
+}
+
 // Lose says that octets of the exchange are missing.
 func (e *Exchange) Lose() { e.broken = true }
 

@@ -70,7 +70,17 @@ func (p *Parser) authReply(r *wire.Reply) {
 	}
 	p.endLogin(outcome, r)
 	p.mask = true
+	p.loggedIn = outcome == wire.Success
 	p.release(inLines)
+}
+
+// layer looks at the first octet after a login: it may begin a security layer.
+func (p *Parser) layer(c byte) {
+	if p.loggedIn && p.auth.Layered(c) {
+		p.mode = opaque
+		p.emit(&wire.Layer{Time: p.now})
+	}
+	p.loggedIn = false
 }
 
 // endLogin says the result of the attempt that is under way, if there is one.

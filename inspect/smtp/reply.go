@@ -27,6 +27,7 @@ func (p *Parser) fromServer(c wire.Chunk) {
 		if p.mode == beforeTLS && !p.veiled && p.server.Empty() && !isDigit(data[0]) {
 			p.veil(data[0])
 		}
+		p.layer(data[0])
 		if p.mode == opaque || p.veiled {
 			p.emit(&wire.Opaque{Time: p.now, Dir: wire.FromServer, Data: data})
 			return

@@ -55,6 +55,7 @@ type Parser struct {
 	auth     sasl.Exchange
 	authLive bool // an attempt waits for its result
 	scrub    sasl.Scrubber
+	loggedIn bool  // and neither side has said anything since
 	mask     bool  // unknown lines may be responses of a refused AUTH
 	resync   bool  // after a gap: client lines are dropped up to a command
 	garbled  bool  // after a gap: server lines are dropped up to a reply
@@ -135,6 +136,7 @@ func (p *Parser) fromClient(c wire.Chunk) {
 // clientOctets takes octets in the order of the stream; each mode takes some and returns the rest.
 func (p *Parser) clientOctets(data []byte) {
 	for len(data) > 0 {
+		p.layer(data[0])
 		switch p.mode {
 		case inLines, inResponse:
 			data = p.clientLine(data)

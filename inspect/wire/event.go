@@ -92,6 +92,9 @@ type Upgrade struct {
 	Plain bool
 }
 
+// Layer says that what follows is in a security layer that AUTH has begun (RFC 4422 section 3.7).
+type Layer struct{ Time time.Time }
+
 // Opaque is a run of octets that nobody interprets: TLS, another protocol, noise.
 type Opaque struct {
 	Time time.Time
@@ -152,6 +155,7 @@ func (*Body) event()      {}
 func (*BodyEnd) event()   {}
 func (*Login) event()     {}
 func (*Upgrade) event()   {}
+func (*Layer) event()     {}
 func (*Opaque) event()    {}
 func (*Gap) event()       {}
 func (*Noise) event()     {}
