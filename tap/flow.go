@@ -234,6 +234,7 @@ func (f *flow) abort(sg *segment, need int64) {
 		if !f.answered && sg.side != f.client {
 			how = inspect.EndRefused
 		}
+		f.resetTime = f.clock
 		f.finish(how)
 		f.retire()
 		return
@@ -243,6 +244,7 @@ func (f *flow) abort(sg *segment, need int64) {
 		return
 	}
 	if !f.waits() && off == me.next && other.acked <= other.next {
+		f.resetTime = f.clock
 		f.finish(inspect.EndReset)
 		f.retire()
 		return

@@ -92,6 +92,59 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// A connection ends when it is reset, however long nothing was said before that.
+func TestResetTime(t *testing.T) {
+	const pause = 5 * time.Minute
+	greeted := func() *line {
+		l := newLine().open()
+		l.s("220 mx\r\n")
+		return l
+	}
+	for _, c := range []struct {
+		name string
+		make func() (*line, time.Time)
+	}{
+		{"refused", func() (*line, time.Time) {
+			l := newLine()
+			l.send(0, syn, "")
+			l.clock = l.clock.Add(pause / 5)
+			at := l.clock
+			l.raw(1, 0, l.seq[0], rst|ack, "")
+			return l, at
+		}},
+		{"nothing said", func() (*line, time.Time) {
+			l := newLine().open()
+			l.clock = l.clock.Add(pause)
+			at := l.clock
+			l.send(1, rst|ack, "")
+			return l, at
+		}},
+		{"in order", func() (*line, time.Time) {
+			l := greeted()
+			l.clock = l.clock.Add(pause)
+			at := l.clock
+			l.send(1, rst|ack, "")
+			return l, at
+		}},
+		{"with octets behind it", func() (*line, time.Time) {
+			l := greeted()
+			l.clock = l.clock.Add(pause)
+			at := l.clock
+			l.raw(1, l.seq[1]+4, l.seq[0], rst|ack, "")
+			l.s("421 ")
+			return l, at.Add(time.Millisecond)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l, at := c.make()
+			r, _ := play(t, l.packets)
+			if got := r.one(t).last; !got.Equal(at) {
+				t.Errorf("it ends %v after the reset", got.Sub(at))
+			}
+		})
+	}
+}
+
 func TestNoSession(t *testing.T) {
 	web := netip.MustParseAddrPort("198.51.100.9:80")
 	for _, c := range []struct {
