@@ -65,12 +65,22 @@ func (f *flow) say(side uint8, data []byte) {
 	s := f.speak()
 	lost := me.lost
 	me.lost = 0
-	f.shard.stats.lost += lost
+	f.countLost(lost)
 	s.Feed(wire.Chunk{Dir: f.direction(side), Time: f.saying(), Lost: lost, Data: data})
 	if s.Ignored() {
 		f.ignored = true
 		f.forget()
 		f.release()
+	}
+}
+
+// countLost counts octets of a session that are missing. On a port that promises nothing it counts once the session has
+// ended and is recorded: until then it may be no mail.
+func (f *flow) countLost(lost int64) {
+	if f.hint() == inspect.AnyProtocol {
+		f.unsure += lost
+	} else {
+		f.shard.stats.lost += lost
 	}
 }
 

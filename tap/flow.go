@@ -24,6 +24,7 @@ type flow struct {
 	last     int64 // time of the latest packet
 	segments int64 // that took effect
 	overlaps int   // contradictions seen before there was a session
+	unsure   int64 // octets lost of a session that may be no mail
 
 	reset         bool // it was reset, and what was sent before that may still come
 	resetTime     int64
@@ -326,6 +327,9 @@ func (f *flow) close(how inspect.End) {
 		f.sayLost(0)
 		f.sayLost(1)
 		s.Close(f.at(f.endTime(how)), how)
+		if !s.Ignored() {
+			f.shard.stats.lost += f.unsure
+		}
 	}
 	f.forget()
 	f.release()

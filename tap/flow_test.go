@@ -762,6 +762,33 @@ func TestIgnored(t *testing.T) {
 	r.talks[1].exact(t, again)
 }
 
+// What is missing counts if there is a record to say it.
+func TestLostOfIgnored(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		port    uint16
+		ignored bool
+		want    int64
+	}{{"mail's port", 25, false, 5}, {"mail on another port", 8025, false, 5}, {"no mail", 8080, true, 0}} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLine()
+			l.server = netip.AddrPortFrom(mx.Addr(), c.port)
+			l.open()
+			l.s("220 a\r\n")
+			l.s("lost\n")
+			l.c("more\r\n")
+			l.s("220 b\r\n")
+			l.close()
+			r := &recorder{ignore: func(inspect.Conn) bool { return c.ignored }}
+			o := Options{Recorder: r, AnyPort: true, Workers: 1}
+			stats, err := run(t.Context(), o, &memory{packets: without(l.packets, 4)}, r.create)
+			if err != nil || stats.Lost != c.want {
+				t.Errorf("%d octets are missing, not %d, %v", stats.Lost, c.want, err)
+			}
+		})
+	}
+}
+
 func TestClockGoesBack(t *testing.T) {
 	l := newLine()
 	l.open()
