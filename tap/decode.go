@@ -19,10 +19,17 @@ const (
 	LinkRaw      LinkType = 101 // IPv4 or IPv6
 	LinkCHDLC    LinkType = 104 // Cisco's HDLC
 	LinkLoop     LinkType = 108 // an address family in network byte order
+	LinkENC      LinkType = 109 // OpenBSD's inside of IPsec
 	LinkSLL      LinkType = 113 // Linux's "any" interface
+	LinkPFLOG    LinkType = 117 // what OpenBSD's packet filter logs
+	LinkIPNET    LinkType = 226 // Solaris's IP layer
 	LinkIPv4     LinkType = 228
 	LinkIPv6     LinkType = 229
+	LinkNFLOG    LinkType = 239 // what Linux's packet filter logs
+	LinkPKTAP    LinkType = 258 // macOS's interfaces, several at once
 	LinkSLL2     LinkType = 276
+
+	LinkPKTAPUser LinkType = 149 // LinkPKTAP, as macOS numbers it in its own files
 
 	linkUnknown LinkType = -1
 )
@@ -158,6 +165,16 @@ func (d *decoder) link(link LinkType) verdict {
 		if h := d.take(4); h != nil {
 			return d.etherType(binary.BigEndian.Uint16(h[2:]))
 		}
+	case LinkENC:
+		return d.plain(12)
+	case LinkIPNET:
+		return d.plain(24)
+	case LinkPFLOG:
+		return d.pflog()
+	case LinkNFLOG:
+		return d.nflog()
+	case LinkPKTAP, LinkPKTAPUser:
+		return d.pktap()
 	}
 	return undecodable
 }
