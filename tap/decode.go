@@ -2,6 +2,8 @@ package tap
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strconv"
 )
 
 // LinkType says what a packet begins with, as in the registry of draft-ietf-opsawg-pcaplinktype.
@@ -33,6 +35,28 @@ const (
 
 	linkUnknown LinkType = -1
 )
+
+// String gives the number, and the name of what is usual besides what is understood.
+func (l LinkType) String() string {
+	names := map[LinkType]string{
+		105: "IEEE 802.11", 107: "Frame Relay", 119: "IEEE 802.11 with Prism headers", 127: "IEEE 802.11 with radiotap headers",
+		187: "Bluetooth", 189: "USB", 192: "PPI", 220: "USB", 249: "USB",
+	}
+	if name := names[l]; name != "" {
+		return fmt.Sprintf("%d (%s)", int(l), name)
+	}
+	return strconv.Itoa(int(l))
+}
+
+// understood says whether packets of this link type can be decoded.
+func (l LinkType) understood() bool {
+	switch l {
+	case LinkNull, LinkEthernet, LinkPPP, LinkRaw12, LinkRaw14, LinkPPPHDLC, LinkPPPoE, LinkRaw, LinkCHDLC, LinkLoop, LinkENC,
+		LinkSLL, LinkPFLOG, LinkPKTAPUser, LinkIPNET, LinkIPv4, LinkIPv6, LinkNFLOG, LinkPKTAP, LinkSLL2:
+		return true
+	}
+	return false
+}
 
 // maxLayers bounds the encapsulations of one packet: tags, label stacks, tunnels.
 const maxLayers = 8

@@ -149,8 +149,8 @@ func TestDecode(t *testing.T) {
 			var d decoder
 			var s segment
 			p := Packet{Link: c.link, Wire: len(c.data), Data: c.data}
-			if v := d.decode(&p, &s); v != isSegment {
-				t.Fatalf("verdict %d", v)
+			if v := d.decode(&p, &s); v != isSegment || !c.link.understood() {
+				t.Fatalf("verdict %d, link type %v", v, c.link)
 			}
 			f := flow{key: s.key}
 			from, to := f.end(s.side), f.end(1-s.side)

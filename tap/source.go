@@ -144,6 +144,8 @@ type capture struct {
 	plain    *bufio.Reader // of the capture; the same where nothing is compressed
 	live     bool          // a read may wait: a pipe, a terminal, a socket
 	packets  int64
+	unknown  int64    // packets of a link type that is not understood,
+	link     LinkType // such as this one
 	reader   packetReader
 	closers  []func()
 }
@@ -252,6 +254,10 @@ func (c *capture) next(space []byte) (Packet, error) {
 	p, err := c.reader.next(space)
 	if err == nil {
 		c.packets++
+		if !p.Link.understood() && p.Link != linkUnknown {
+			c.unknown++
+			c.link = p.Link
+		}
 	}
 	return p, err
 }
@@ -272,6 +278,8 @@ func (c *capture) explain(name string, err error) error {
 		read = "1 packet before it was read"
 	}
 	switch {
+	case err == io.EOF && c.unknown > 0 && c.unknown == c.packets:
+		return failf(nil, "%s: nothing was read: its link type %s is not understood: capture where there is Ethernet or IP", name, c.link)
 	case err == io.EOF:
 		return nil
 	case errors.Is(err, errEmpty), errors.Is(err, errFormat):

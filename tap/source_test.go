@@ -237,6 +237,10 @@ func TestBadFiles(t *testing.T) {
 	damaged[len(damaged)/2] ^= 0x55
 	version := bytes.Clone(good)
 	version[4] = 9
+	wireless := bytes.Clone(good)
+	wireless[20] = 105
+	nobody := bytes.Clone(good)
+	nobody[20] = 147
 	for _, c := range []struct {
 		name    string
 		data    []byte
@@ -251,6 +255,8 @@ func TestBadFiles(t *testing.T) {
 		{"header only", good[:24], "", 0},
 		{"half a header", good[:20], "FILE: cut short in the middle of its header: nothing was read", 0},
 		{"unknown version", version, "FILE: cannot be read: its pcap version 9 is not known: convert it with editcap -F pcap", 0},
+		{"a link type that is not understood", wireless, "FILE: nothing was read: its link type 105 (IEEE 802.11) is not understood: capture where there is Ethernet or IP", int64(len(l.packets))},
+		{"a link type without a name", nobody, "FILE: nothing was read: its link type 147 is not understood: capture where there is Ethernet or IP", int64(len(l.packets))},
 		{"cut in packet 17", good[:at+20], "FILE: cut short in the middle of packet 17: 16 packets before it were read", 16},
 		{"cut in packet 17's header", good[:at+7], "FILE: cut short in the middle of packet 17: 16 packets before it were read", 16},
 		{"cut after packet 16", good[:at], "", 16},
