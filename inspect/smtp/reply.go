@@ -204,6 +204,9 @@ func (p *Parser) match(code int) *wire.Pending {
 	if code == 220 && p.replies == 0 && w.Verb != wire.Connect && w.Verb != "STARTTLS" {
 		return nil // the greeting of a conversation whose beginning was missed
 	}
+	if code == 354 && p.owesOne(w) {
+		w = p.waiting.Head()
+	}
 	if p.order != exact || w.Verb == "" && !w.Lost() { // an empty line, which some servers ignore
 		if w = p.suited(code); w == nil {
 			return nil
@@ -227,6 +230,16 @@ func (p *Parser) sought(verb string) *wire.Pending {
 		return nil
 	}
 	return p.waiting.Pop()
+}
+
+// owesOne brings the DATA that a 354 answers to the head of waiting, where the head is a command that never gets one (RFC
+// 5321 section 4.3.2): the server said fewer replies than it owes, and the client goes on with the mail.
+func (p *Parser) owesOne(head *wire.Pending) bool {
+	switch head.Verb {
+	case "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "RSET", "NOOP":
+		return p.waiting.Seek(func(w *wire.Pending) bool { return w.Verb == "DATA" })
+	}
+	return false
 }
 
 // endUnseen ends the mail on the wire where the server replies to it, and its end was lost, or is none that anybody else
