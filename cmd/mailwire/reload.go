@@ -75,7 +75,7 @@ func (s *service) reload(ctx context.Context) error {
 	s.captured = captured
 	s.log.SetLevel(level)
 	if fixed := s.fixed(next); len(fixed) > 0 {
-		s.log.Warnf("%s: %s cannot change without a restart, and stay as they were", s.file.name, strings.Join(fixed, ", "))
+		s.log.Warnf("%s: %s cannot change without a restart; until then the old value stays", s.file.name, strings.Join(fixed, ", "))
 	}
 	return nil
 }

@@ -55,7 +55,7 @@ func testRun(t *testing.T, r *tapRig) {
 
 	writeConfig(t, name, "sensor: two\nmaildir: flat\nproxy: [{smtp: \":2527=127.0.0.1:25\"}]\ntap: [eth0, lo]\n")
 	p.signal(syscall.SIGHUP)
-	p.says("http, maildir cannot change without a restart, and stay as they were")
+	p.says("http, maildir cannot change without a restart; until then the old value stays")
 	_, _ = io.WriteString(conn, "NOOP\r\n")
 	expect("250 ")
 	if c, err := r.client.dial(serverAddress + ":2526"); err == nil {
