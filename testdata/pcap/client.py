@@ -608,7 +608,7 @@ def smtp_smuggling(host, port=25, how="at-once"):
         if how == "paused":
             d.send(first)
             first = b""
-            if select.select([d.sock], [], [], 0.5)[0]:
+            if select.select([d.sock], [], [], 2)[0]:  # a disk may be slow
                 codes.append(d.reply()[:3])
                 while codes[-1] in ("250", "354") and steps:
                     d.send(steps.pop(0))
